@@ -1,0 +1,3 @@
+//! The command line: see `holdfast::cli`.
+
+fn main() {}

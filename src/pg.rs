@@ -1,0 +1,12 @@
+//! PostgreSQL's formats, pure: positions, names, pages, records, control file, label, manifest, history.
+//!
+//! Invariants: nothing here does I/O, reads a clock or knows where bytes come from. Every parser takes foreign bytes and
+//! returns a typed error; none panics. What differs between major versions stands in one table, `version`.
+
+mod identity;
+mod lsn;
+mod segment;
+
+pub use identity::{SystemId, TimelineId};
+pub use lsn::{Lsn, ParseLsnError};
+pub use segment::{ParseWalFileNameError, SegmentName, SegmentNumber, SegmentSize, SegmentSizeError, WalFileName};

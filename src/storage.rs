@@ -1,0 +1,147 @@
+//! Object storage: the trait `Store`, one folder per kind of store, and the decorators around them.
+//!
+//! Invariants: a store knows nothing of PostgreSQL. `put_if_absent` is atomic where the store can do it, and durable when it
+//! returns. What a store cannot do it says (`Capabilities`), and `probe` finds out whether it tells the truth.
+
+mod error;
+mod key;
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+pub use error::{Error, Failure};
+pub use key::ObjectKey;
+
+/// The result of a store's operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What became of a put.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Put {
+    /// The object was not there; now it is, and it is durable.
+    Created,
+    /// An object of this key was there; it was left untouched. Whether it has the same content is the caller's question.
+    AlreadyExists,
+}
+
+/// One line of a listing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The object's key.
+    pub key: ObjectKey,
+    /// Its size in bytes, as stored.
+    pub size: u64,
+    /// When it was stored, by the store's clock.
+    pub modified: Timestamp,
+}
+
+/// Whether a create-only put can be relied on under a race.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConditionalPut {
+    /// Atomic: of several writers exactly one creates the object.
+    Atomic,
+    /// The store ignores the condition: existence is looked up first, and two writers can race.
+    LookedUp,
+}
+
+/// The object storage below a repository.
+#[async_trait]
+pub trait Store: Send + Sync + Debug {
+    /// The store's URL, without secrets, for messages.
+    fn url(&self) -> String;
+
+    /// Whether a create-only put is atomic.
+    fn conditional_put(&self) -> ConditionalPut;
+
+    /// Stores a whole object unless its key is taken. The object is durable when this returns.
+    ///
+    /// # Errors
+    /// After an error the object may or may not be stored: put again with the same bytes.
+    async fn put_if_absent(&self, key: &ObjectKey, body: Bytes) -> Result<Put>;
+
+    /// Begins an object that is too large for memory. It appears, whole and durable, when the upload is finished.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>>;
+
+    /// Reads a whole object.
+    ///
+    /// # Errors
+    /// `Failure::NotFound` where there is none; anything else does not say that it is absent.
+    async fn get(&self, key: &ObjectKey) -> Result<Bytes>;
+
+    /// Reads a part of an object: at most `range`, less where the object ends before.
+    ///
+    /// # Errors
+    /// As `get`.
+    async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes>;
+
+    /// The size of an object in bytes, as stored; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    async fn size(&self, key: &ObjectKey) -> Result<Option<u64>>;
+
+    /// The objects whose keys begin with `prefix` and come after `after`, in the order of their keys, at most `limit` (and at most
+    /// 1000) of them. A page that is not full is the last one.
+    ///
+    /// # Errors
+    /// When the store cannot answer. An empty page is a proof of absence, so no failure is ever turned into one.
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>>;
+
+    /// The names directly below `prefix` (which ends in `/` or is empty) that have objects below them, without slash, sorted.
+    ///
+    /// # Errors
+    /// As `list`.
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>>;
+
+    /// Removes an object. One that is not there counts as removed.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    async fn delete(&self, key: &ObjectKey) -> Result<()>;
+}
+
+/// An object that is being stored piece by piece. Dropping it without `finish` leaves no object behind.
+#[async_trait]
+pub trait Upload: Send {
+    /// Adds bytes. Buffers at most a few parts; waits while the store is behind.
+    ///
+    /// # Errors
+    /// When a part could not be stored: the upload is then of no more use.
+    async fn write(&mut self, bytes: Bytes) -> Result<()>;
+
+    /// Makes the object appear, unless its key is taken.
+    ///
+    /// # Errors
+    /// When it could not be stored as a whole.
+    async fn finish(self: Box<Self>) -> Result<Put>;
+
+    /// Gives up and removes what was stored so far.
+    ///
+    /// # Errors
+    /// When the remains could not be removed; they are not part of any object.
+    async fn abort(self: Box<Self>) -> Result<()>;
+}
+
+/// Every entry below `prefix`, page after page.
+///
+/// # Errors
+/// As `Store::list`.
+pub async fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<Entry>> {
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let after = entries.last().map(|entry| entry.key.as_str().to_owned());
+        let page = store.list(prefix, after.as_deref(), 1000).await?;
+        let last = page.len() < 1000;
+        entries.extend(page);
+        if last {
+            return Ok(entries);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What can go wrong in a store, in the branches that callers need.
+
+use std::fmt;
+
+/// A failed operation on a store.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} of {object} in {store}: {failure}")]
+pub struct Error {
+    /// The store's URL, without secrets.
+    pub store: String,
+    /// What was tried: "get", "put", "list", ...
+    pub operation: &'static str,
+    /// The key or prefix.
+    pub object: String,
+    /// Why it failed.
+    pub failure: Failure,
+}
+
+/// Why an operation failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The store answered that there is no such object. Never used for a missing bucket or directory.
+    NotFound,
+    /// The store itself is missing: the bucket or the directory.
+    NoStore(String),
+    /// Credentials are missing, wrong or expired, or a permission is lacking.
+    Denied(String),
+    /// No space is left, or a quota is used up.
+    Full(String),
+    /// The store may not be written to.
+    ReadOnly(String),
+    /// Not reached, timed out, throttled or failed in a way that may pass.
+    Unavailable(String),
+    /// What was read is not what was written.
+    Corrupt(String),
+    /// Anything else; trying again will not help.
+    Other(String),
+}
+
+impl Error {
+    /// Whether the same call may succeed a little later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self.failure, Failure::Unavailable(_))
+    }
+
+    /// Whether the store answered that there is no such object.
+    #[must_use]
+    pub const fn is_not_found(&self) -> bool {
+        matches!(self.failure, Failure::NotFound)
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self.failure {
+            Failure::NoStore(_) => Some("create the bucket or directory, or correct [repository] url; then run 'holdfast init'"),
+            Failure::Denied(_) => Some("check the credentials and the permissions that they have in this bucket or directory"),
+            Failure::Full(_) => Some("free space in the store or raise its quota; WAL waits in the replication slot until then"),
+            Failure::ReadOnly(_) => Some("make the store writable; WAL waits in the replication slot until then"),
+            Failure::Unavailable(_) => Some("check that the store runs and can be reached from this host"),
+            Failure::Corrupt(_) => Some("the object was altered or cut short after it was stored; run 'holdfast verify'"),
+            Failure::NotFound | Failure::Other(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound => f.write_str("there is no such object"),
+            Self::NoStore(detail) => write!(f, "the store itself is missing: {detail}"),
+            Self::Denied(detail) => write!(f, "access denied: {detail}"),
+            Self::Full(detail) => write!(f, "the store is full: {detail}"),
+            Self::ReadOnly(detail) => write!(f, "the store is read-only: {detail}"),
+            Self::Unavailable(detail) => write!(f, "the store does not answer: {detail}"),
+            Self::Corrupt(detail) => write!(f, "the content is damaged: {detail}"),
+            Self::Other(detail) => f.write_str(detail),
+        }
+    }
+}
