@@ -3,3 +3,4 @@
 pub mod codec;
 pub mod pg;
 pub mod storage;
+pub mod sys;

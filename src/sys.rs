@@ -1,0 +1,3 @@
+//! The machine below: the clock, durable files, a local PostgreSQL.
+
+pub mod clock;
