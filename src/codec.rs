@@ -3,7 +3,19 @@
 //! An envelope is a zstd (or lz4) file that begins with a *skippable frame*, which both formats define and both programs ignore:
 //! the four bytes 0x184D2A5E (little-endian), a 32-bit length, and that many bytes of JSON, the `Header`. `zstd -dc` or `lz4 -dc`
 //! therefore give the plain content, and the first few hundred bytes of an object say what it is without reading the rest.
+//!
+//! Invariants: what is written is checked when it is read, and no byte of an envelope can change unnoticed. No length that was
+//! read is trusted with memory beyond what the caller allows. Compressed frames always state their plain size and carry a
+//! checksum of it, so that the public programs check them too.
 
+mod compression;
+mod envelope;
+mod error;
+mod frames;
 mod hash;
 
-pub use hash::Hash;
+pub use compression::{Compression, ParseCompressionError};
+pub use envelope::{FORMAT, HEADER_BYTES, Header, Stored, open, read_header, seal};
+pub use error::{Error, Part};
+pub use frames::{Frame, FrameIndex, FrameWriter, compress_frame, decompress_frame};
+pub use hash::{Hash, Hasher};
