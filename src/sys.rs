@@ -1,3 +1,4 @@
 //! The machine below: the clock, durable files, a local PostgreSQL.
 
 pub mod clock;
+pub mod durable;

@@ -1,0 +1,184 @@
+//! Files that survive a power cut: written beside their place, synced, given their name in one step, the folder synced.
+//!
+//! Invariants: a name never shows a file that is not whole and synced. What a function here has returned `Ok` for is on disk.
+//! Everything here blocks: call it from a thread that may wait.
+
+mod folders;
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+use tempfile::{NamedTempFile, TempPath};
+
+pub use folders::SyncedFolders;
+
+/// Whether a name was free.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Creation {
+    /// It was; the file is there now.
+    Created,
+    /// It was taken; what is there was left alone.
+    AlreadyExists,
+}
+
+/// A file that has no name of its own yet. Dropping it removes it.
+#[derive(Debug)]
+pub struct Draft {
+    file: NamedTempFile,
+}
+
+impl Draft {
+    /// Begins a file in `folder`, which lies on the file system of its later place. `mode`: its permissions, before the umask.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn begin(folder: &Path, mode: u32) -> io::Result<Self> {
+        let file = tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempfile_in(folder)?;
+        Ok(Self { file })
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// As the operating system says; the file is then of no more use.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.as_file_mut().write_all(bytes)
+    }
+
+    /// Syncs what was written.
+    ///
+    /// # Errors
+    /// As the operating system says. Do not try again: after a failed sync the written pages may be gone.
+    pub fn sync(self) -> io::Result<Synced> {
+        self.file.as_file().sync_all()?;
+        let (_, path) = self.file.into_parts();
+        Ok(Synced { path })
+    }
+}
+
+/// A draft whose bytes are on disk, and which still lacks its name. Dropping it removes it.
+#[derive(Debug)]
+pub struct Synced {
+    path: TempPath,
+}
+
+impl Synced {
+    /// Gives the file its name unless that is taken. Either way the name is on disk on return, whoever gave it.
+    ///
+    /// # Errors
+    /// As the operating system says; `NotFound` if the folder is missing. The draft remains and can be tried again.
+    pub fn create(&self, path: &Path) -> io::Result<Creation> {
+        let creation = rename_unless_taken(&self.path, path)?;
+        sync_folder(parent_of(path))?;
+        Ok(creation)
+    }
+
+    /// Gives the file its name, in place of a file that had it.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn replace(&self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path)?;
+        sync_folder(parent_of(path))
+    }
+}
+
+/// Creates a file with that content unless its name is taken.
+///
+/// # Errors
+/// As the operating system says.
+pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Creation> {
+    drafted(path, bytes, mode)?.create(path)
+}
+
+/// Creates a file with that content, in place of one that may be there.
+///
+/// # Errors
+/// As the operating system says.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    drafted(path, bytes, mode)?.replace(path)
+}
+
+fn drafted(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Synced> {
+    let mut draft = Draft::begin(parent_of(path), mode)?;
+    draft.write(bytes)?;
+    draft.sync()
+}
+
+/// Creates a folder and those above it that are missing. Each new one is on disk on return.
+///
+/// # Errors
+/// As the operating system says.
+pub fn create_folders(path: &Path, mode: u32) -> io::Result<()> {
+    let missing: Vec<&Path> =
+        path.ancestors().filter(|folder| !folder.as_os_str().is_empty()).take_while(|it| !it.is_dir()).collect();
+    for folder in missing.into_iter().rev() {
+        match fs::DirBuilder::new().mode(mode).create(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => sync_folder(parent_of(folder))?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file; that it is gone is on disk on return.
+///
+/// # Errors
+/// As the operating system says.
+pub fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    sync_folder(parent_of(path))
+}
+
+/// Brings the names in a folder to disk.
+///
+/// # Errors
+/// As the operating system says.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // Some network and FUSE file systems cannot sync a folder: they have nothing to sync.
+        Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(()),
+        other => other,
+    }
+}
+
+/// The folder that a path lies in; `.` for a bare name.
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+/// `rename` that fails where the name is taken; through `link` on file systems without it.
+fn rename_unless_taken(from: &Path, to: &Path) -> io::Result<Creation> {
+    match rename_noreplace(from, to) {
+        Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => link_unless_taken(from, to),
+        Err(Errno::EEXIST) => Ok(Creation::AlreadyExists),
+        Err(errno) => Err(errno.into()),
+        Ok(()) => Ok(Creation::Created),
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn rename_noreplace(from: &Path, to: &Path) -> nix::Result<()> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn rename_noreplace(_from: &Path, _to: &Path) -> nix::Result<()> {
+    Err(Errno::ENOSYS)
+}
+
+/// The draft keeps its first name too, until it is dropped.
+fn link_unless_taken(from: &Path, to: &Path) -> io::Result<Creation> {
+    match fs::hard_link(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Creation::AlreadyExists),
+        Err(error) => Err(error),
+        Ok(()) => Ok(Creation::Created),
+    }
+}
+
+#[cfg(test)]
+mod tests;
