@@ -1,1 +1,18 @@
-//! Real servers for tests.
+//! Real servers for tests: PostgreSQL in every installed major version, and what surrounds it.
+//!
+//! Invariants: everything lives in a scratch directory and on free ports, and is gone when its value is dropped, when the test
+//! panics, and when the test process is killed. What is not installed is a panic that says what to install, never a silent skip.
+//! Nothing here depends on Holdfast, so that it can judge Holdfast.
+
+pub mod agent;
+pub mod checksum;
+mod guard;
+pub mod poll;
+mod port;
+pub mod postgres;
+mod scratch;
+mod user;
+
+pub use port::FreePort;
+pub use scratch::Scratch;
+pub use user::ServerUser;
