@@ -1,6 +1,8 @@
 //! Holdfast makes PostgreSQL recoverable to any moment, and proves that it can.
 
 pub mod codec;
+pub mod config;
 pub mod pg;
+pub mod repository;
 pub mod storage;
 pub mod sys;

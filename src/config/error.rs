@@ -1,0 +1,56 @@
+//! What can be wrong with a configuration.
+
+use std::path::PathBuf;
+
+/// The result of reading the configuration.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such file.
+    #[error("there is no configuration at {path}: {detail}", path = path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the system says.
+        detail: String,
+    },
+    /// Something in it is wrong.
+    #[error("{path}:{line}: {detail}", path = path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong, and what to write instead.
+        detail: String,
+    },
+    /// A secret could not be had.
+    #[error("the secret from {from} cannot be read: {detail}")]
+    Secret {
+        /// Where it was to come from.
+        from: String,
+        /// What went wrong.
+        detail: String,
+    },
+    /// The resource asked for is not configured.
+    #[error("{resource} is not in the configuration, which has: {known}")]
+    UnknownResource {
+        /// What was asked for.
+        resource: String,
+        /// What there is.
+        known: String,
+    },
+}
+
+impl Error {
+    /// What to do next.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing { .. } => Some("write one (docs/configuration.md has an example), or name it with --config or HOLDFAST_CONFIG"),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Reading the file, and saying where it is wrong.
+
+use std::path::{Path, PathBuf};
+
+use super::{Config, Error, Result};
+use crate::repository::{ResourceKind, ResourceName};
+
+/// What later versions configure; said plainly, because to ignore it could store a secret in the clear or keep nothing.
+const NOT_YET: [(&str, &str); 10] = [
+    ("encryption", "encryption of the repository"),
+    ("copies", "offsite copies"),
+    ("alerts", "alerts"),
+    ("schedule", "schedules"),
+    ("keep", "retention"),
+    ("objectives", "objectives"),
+    ("drill", "scheduled drills"),
+    ("bucket", "buckets as resources"),
+    ("redis", "Redis as a resource"),
+    ("files", "files as a resource"),
+];
+
+/// Where the configuration is when none is named: `HOLDFAST_CONFIG`, or `/etc/holdfast/holdfast.toml`.
+#[must_use]
+pub fn default_path() -> PathBuf {
+    std::env::var_os("HOLDFAST_CONFIG").map_or_else(|| PathBuf::from("/etc/holdfast/holdfast.toml"), PathBuf::from)
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// When it is not there, or something in it is wrong: with the line.
+pub fn load(path: &Path) -> Result<Config> {
+    let missing = |error: std::io::Error| Error::Missing { path: path.to_owned(), detail: error.to_string() };
+    let text = std::fs::read_to_string(path).map_err(missing)?;
+    // The commands that PostgreSQL runs name the file, and run in another directory.
+    let absolute = std::path::absolute(path).map_err(missing)?;
+    parse(&text, &absolute)
+}
+
+/// Checks the text of a configuration; `path` is for messages and for `Config::path`.
+///
+/// # Errors
+/// When something in it is wrong: with the line.
+pub fn parse(text: &str, path: &Path) -> Result<Config> {
+    let invalid = |line: usize, detail: String| Error::Invalid { path: path.to_owned(), line, detail };
+    let mut config: Config = toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| line_of(text, span.start));
+        invalid(line, explain(error.message()))
+    })?;
+    for name in config.postgres.keys() {
+        let place = text.find(&format!("[postgres.{name}]")).unwrap_or(0);
+        ResourceName::new(ResourceKind::Postgres, name).map_err(|error| invalid(line_of(text, place), error.to_string()))?;
+    }
+    config.path = path.to_owned();
+    Ok(config)
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// Adds the nearest known key to what the parser says of an unknown one.
+fn explain(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else {
+        return message.to_owned();
+    };
+    if let Some((_, what)) = NOT_YET.iter().find(|(key, _)| *key == unknown) {
+        return format!("'{unknown}': this version does not have {what} yet; remove the key rather than rely on it");
+    }
+    let known: Vec<&str> = quoted.collect();
+    let nearest = known.iter().max_by(|a, b| strsim::jaro(a, unknown).total_cmp(&strsim::jaro(b, unknown)));
+    let likely = nearest.filter(|key| strsim::jaro(key, unknown) > 0.7);
+    let meant = likely.map(|key| format!("; did you mean '{key}'?")).unwrap_or_default();
+    format!("unknown key '{unknown}'{meant} Known here: {}", known.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "[repository]\nurl = \"file:///b\"\n[postgres.main]\nconninfo = \"host=db\"\n";
+
+    fn refusal(text: &str) -> String {
+        parse(text, Path::new("/etc/holdfast.toml")).expect_err("a wrong configuration").to_string()
+    }
+
+    #[test]
+    fn defaults_fill_what_is_not_said() {
+        let config = parse(GOOD, Path::new("/c")).expect("a valid configuration");
+        let (name, cluster) = config.cluster(None).expect("the only cluster");
+        assert_eq!((name.to_string().as_str(), cluster.slot.as_str(), cluster.stream), ("postgres/main", "holdfast", true));
+        assert_eq!(cluster.max_delay.0.as_secs(), 1);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
+        let message = refusal(&format!("{GOOD}max_dealy = \"1s\"\n"));
+        assert!(message.starts_with("/etc/holdfast.toml:5: unknown key 'max_dealy'; did you mean 'max_delay'?"), "{message}");
+    }
+
+    #[test]
+    fn what_this_version_cannot_do_is_not_ignored() {
+        let message = refusal(&format!("{GOOD}[encryption]\nrecipients = []\n"));
+        assert!(message.contains(":5: 'encryption': this version does not have encryption"), "{message}");
+    }
+
+    #[test]
+    fn wrong_values_are_named_with_their_line() {
+        assert!(refusal("[repository]\nurl = \"ftp://x\"\n").contains(":2: 'ftp://x' is no store"));
+        assert!(refusal(&format!("{GOOD}max_delay = \"soon\"\n")).contains(":5: 'soon' is not a duration"));
+        assert!(refusal(&format!("{GOOD}[postgres.\"a/b\"]\nconninfo = \"\"\n")).contains("'postgres/a/b' is not the name"));
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let config = parse(GOOD, Path::new("/c")).expect("a valid configuration");
+        assert!(!format!("{config:?}").contains("host=db"));
+    }
+}

@@ -1,0 +1,94 @@
+//! Values that are written as text: durations and store URLs.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer};
+
+/// A length of time, written as `500ms`, `1s`, `5m`, `2h`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Duration(pub std::time::Duration);
+
+impl fmt::Debug for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let refused = || serde::de::Error::custom(format!("'{text}' is not a duration; write it as in 500ms, 1s, 5m or 2h"));
+        let parsed: jiff::SignedDuration = text.parse().map_err(|_| refused())?;
+        std::time::Duration::try_from(parsed).map(Self).map_err(|_| refused())
+    }
+}
+
+/// Where a repository lies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreUrl {
+    /// `file:///var/lib/holdfast`, or an absolute path.
+    Directory(PathBuf),
+    /// `s3://bucket/prefix`; the prefix may be empty and has no slash at its ends.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// What all keys begin with.
+        prefix: String,
+    },
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "file://{}", path.display()),
+            Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
+            Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
+}
+
+impl std::str::FromStr for StoreUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(rest) = text.strip_prefix("s3://") {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            if bucket.is_empty() {
+                return Err(format!("'{text}' names no bucket; write it as in s3://bucket/prefix"));
+            }
+            return Ok(Self::S3 { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() });
+        }
+        let path = text.strip_prefix("file://").unwrap_or(text);
+        if path.starts_with('/') {
+            return Ok(Self::Directory(PathBuf::from(path)));
+        }
+        Err(format!("'{text}' is no store; write file:///absolute/path or s3://bucket/prefix"))
+    }
+}
+
+impl<'de> Deserialize<'de> for StoreUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_of_both_kinds() {
+        for (text, shown) in [
+            ("s3://b/p/q/", "s3://b/p/q"),
+            ("s3://b", "s3://b"),
+            ("file:///var/lib/holdfast", "file:///var/lib/holdfast"),
+            ("/backups", "file:///backups"),
+        ] {
+            assert_eq!(text.parse::<StoreUrl>().map(|url| url.to_string()), Ok(shown.to_owned()));
+        }
+        for text in ["", "s3://", "backups", "file://backups", "gs://b"] {
+            assert!(text.parse::<StoreUrl>().is_err(), "{text}");
+        }
+    }
+}

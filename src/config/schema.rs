@@ -1,0 +1,170 @@
+//! What can stand in the configuration. `docs/configuration.md` describes every key.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration as StdDuration;
+
+use serde::Deserialize;
+
+use super::{Duration, Error, Result, Secret, StoreUrl};
+use crate::codec::Compression;
+use crate::repository::{ResourceKind, ResourceName};
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where everything is stored.
+    pub repository: RepositorySection,
+    /// The long-running program.
+    #[serde(default)]
+    pub agent: Agent,
+    /// The PostgreSQL clusters, by name.
+    #[serde(default)]
+    pub postgres: BTreeMap<String, Postgres>,
+    /// The file that this was read from, for the commands that it hands the configuration to.
+    #[serde(skip)]
+    pub path: PathBuf,
+}
+
+/// `[repository]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepositorySection {
+    /// `file:///path` or `s3://bucket/prefix`.
+    pub url: StoreUrl,
+    /// How new objects are compressed.
+    #[serde(default)]
+    pub compression: Compression,
+    /// The store's endpoint; that of AWS where none is given.
+    pub endpoint: Option<String>,
+    /// The store's region.
+    pub region: Option<String>,
+    /// Whether the bucket stands in the path instead of the host name; true by default with an endpoint of one's own.
+    pub path_style: Option<bool>,
+    /// The storage class of new objects.
+    pub storage_class: Option<String>,
+    /// Server-side encryption: `AES256`, `aws:kms`.
+    pub sse: Option<String>,
+    /// The key for `aws:kms`.
+    pub sse_kms_key_id: Option<String>,
+    /// Credentials; by default those of the AWS credential chain.
+    pub access_key_id: Option<Secret>,
+    /// The secret that belongs to `access_key_id`.
+    pub secret_access_key: Option<Secret>,
+}
+
+/// What only S3 stores need, with secrets revealed.
+#[derive(Clone, Default)]
+pub struct S3Options {
+    /// See `RepositorySection`.
+    pub endpoint: Option<String>,
+    /// See `RepositorySection`.
+    pub region: Option<String>,
+    /// See `RepositorySection`.
+    pub path_style: Option<bool>,
+    /// See `RepositorySection`.
+    pub storage_class: Option<String>,
+    /// See `RepositorySection`.
+    pub sse: Option<String>,
+    /// See `RepositorySection`.
+    pub sse_kms_key_id: Option<String>,
+    /// Key id and secret.
+    pub credentials: Option<(String, String)>,
+}
+
+/// `[agent]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Agent {
+    /// Where status and metrics are served.
+    pub listen: SocketAddr,
+    /// Where the `archive_command` shim finds the agent.
+    pub socket: PathBuf,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9187)), socket: PathBuf::from("/run/holdfast/agent.sock") }
+    }
+}
+
+/// `[postgres.NAME]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Postgres {
+    /// How to reach the cluster: keywords or URI, as libpq reads them.
+    pub conninfo: Secret,
+    /// Whether WAL is streamed; without, `archive_command` is the only way in.
+    #[serde(default = "yes")]
+    pub stream: bool,
+    /// The replication slot.
+    #[serde(default = "default_slot")]
+    pub slot: String,
+    /// The longest that received WAL waits before it is stored.
+    #[serde(default = "default_max_delay")]
+    pub max_delay: Duration,
+    /// Whether every advance is stored at once, for use in `synchronous_standby_names`.
+    #[serde(default)]
+    pub synchronous: bool,
+    /// The `application_name` of the receiver: what stands in `synchronous_standby_names`.
+    #[serde(default = "default_application_name")]
+    pub application_name: String,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+fn default_slot() -> String {
+    "holdfast".to_owned()
+}
+
+fn default_application_name() -> String {
+    "holdfast".to_owned()
+}
+
+const fn default_max_delay() -> Duration {
+    Duration(StdDuration::from_secs(1))
+}
+
+impl Config {
+    /// The PostgreSQL clusters with their resource names. Names were checked when the file was read.
+    pub fn clusters(&self) -> impl Iterator<Item = (ResourceName, &Postgres)> {
+        self.postgres.iter().filter_map(|(name, cluster)| Some((ResourceName::new(ResourceKind::Postgres, name).ok()?, cluster)))
+    }
+
+    /// One cluster; where none is named, the only one there is.
+    ///
+    /// # Errors
+    /// When it is not configured, or none is named and there are several.
+    pub fn cluster(&self, wanted: Option<&ResourceName>) -> Result<(ResourceName, &Postgres)> {
+        let known: Vec<String> = self.clusters().map(|(name, _)| name.to_string()).collect();
+        let unknown = |resource: String| Error::UnknownResource { resource, known: known.join(", ") };
+        match wanted {
+            Some(wanted) => self.clusters().find(|(name, _)| name == wanted).ok_or_else(|| unknown(wanted.to_string())),
+            None if known.len() == 1 => self.clusters().next().ok_or_else(|| unknown("a PostgreSQL cluster".to_owned())),
+            None => Err(unknown("a resource without a name".to_owned())),
+        }
+    }
+}
+
+impl RepositorySection {
+    /// What the S3 store needs, with secrets revealed.
+    ///
+    /// # Errors
+    /// When a secret cannot be had.
+    pub fn s3_options(&self) -> Result<S3Options> {
+        let reveal = |secret: &Option<Secret>| secret.as_ref().map(Secret::reveal).transpose();
+        Ok(S3Options {
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            path_style: self.path_style,
+            storage_class: self.storage_class.clone(),
+            sse: self.sse.clone(),
+            sse_kms_key_id: self.sse_kms_key_id.clone(),
+            credentials: reveal(&self.access_key_id)?.zip(reveal(&self.secret_access_key)?),
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! The catalog: one small JSON object per backup, stored last, and the content that it lists.
+
+mod content;
+mod entry;
+
+pub use entry::{BackupEntry, BackupId, BackupObject, Detail, PackName, PostgresBackup, Tablespace};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::marker::to_json;
+use super::{Error, Repository, ResourceName, Result, Stored, keys};
+use crate::storage::{ObjectKey, Put, list_all};
+
+/// How many catalog entries are read at once.
+const READS_AT_ONCE: usize = 16;
+
+/// The newest entry format that this version reads, and the one that it writes.
+pub(super) const ENTRY_FORMAT: u32 = 1;
+
+/// The backups of one resource.
+#[derive(Clone, Debug)]
+pub struct Backups {
+    repository: Repository,
+    resource: ResourceName,
+}
+
+impl Backups {
+    pub(super) const fn new(repository: Repository, resource: ResourceName) -> Self {
+        Self { repository, resource }
+    }
+
+    /// The resource whose backups these are.
+    #[must_use]
+    pub const fn resource(&self) -> &ResourceName {
+        &self.resource
+    }
+
+    /// Lists a backup in the catalog. The caller has made sure that everything it names is stored and checked.
+    ///
+    /// # Errors
+    /// `Error::Malformed` where an entry of that id is there: ids are not reused.
+    pub async fn put(&self, entry: &BackupEntry) -> Result<Stored> {
+        let key = keys::backup(&self.resource, &entry.id);
+        match self.repository.store.put_if_absent(&key, to_json(entry)).await? {
+            Put::Created => Ok(Stored::New),
+            Put::AlreadyExists if self.read(&key).await? == *entry => Ok(Stored::Identical),
+            Put::AlreadyExists => {
+                Err(Error::Malformed { object: key.to_string(), detail: "another backup has this id; it was not overwritten".into() })
+            }
+        }
+    }
+
+    /// One backup; `None` where the catalog does not list it.
+    ///
+    /// # Errors
+    /// When the store fails or the entry cannot be read.
+    pub async fn get(&self, id: &BackupId) -> Result<Option<BackupEntry>> {
+        match self.read(&keys::backup(&self.resource, id)).await {
+            Ok(entry) => Ok(Some(entry)),
+            Err(Error::Storage(error)) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All backups, the oldest first.
+    ///
+    /// # Errors
+    /// When the store fails or an entry cannot be read.
+    pub async fn list(&self) -> Result<Vec<BackupEntry>> {
+        let listed = list_all(self.repository.store.as_ref(), &keys::backups(&self.resource)).await?;
+        let reads = listed.iter().map(|line| self.read(&line.key));
+        let mut entries: Vec<BackupEntry> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
+        entries.sort_by(|a, b| (a.started_at, a.id.as_str()).cmp(&(b.started_at, b.id.as_str())));
+        Ok(entries)
+    }
+
+    async fn read(&self, key: &ObjectKey) -> Result<BackupEntry> {
+        let bytes = self.repository.store.get(key).await?;
+        let malformed = |detail: String| Error::Malformed { object: key.to_string(), detail };
+        let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+        let format = json.get("format").and_then(serde_json::Value::as_u64).ok_or_else(|| malformed("it has no format".into()))?;
+        if format > u64::from(ENTRY_FORMAT) {
+            return Err(malformed(format!("it has format {format}; this version of Holdfast reads up to {ENTRY_FORMAT}")));
+        }
+        serde_json::from_value(json).map_err(|error| malformed(error.to_string()))
+    }
+}

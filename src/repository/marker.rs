@@ -1,0 +1,55 @@
+//! The object that makes a store a repository, and says which format it has.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Result, Stored, keys};
+use crate::storage::{Put, Store};
+use crate::sys::clock;
+
+/// The format that this version writes, and the newest that it reads.
+const FORMAT: u32 = 1;
+
+/// The content of `holdfast.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Marker {
+    /// The repository's format.
+    pub format: u32,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The version that made it.
+    pub created_by: String,
+}
+
+/// Reads the marker and checks its format.
+pub(super) async fn read(store: &dyn Store) -> Result<Marker> {
+    let bytes = match store.get(&keys::marker()).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return Err(Error::NotInitialized { store: store.url() }),
+        Err(error) => return Err(error.into()),
+    };
+    let malformed = |error: serde_json::Error| Error::Malformed { object: keys::MARKER.into(), detail: error.to_string() };
+    let marker: Marker = serde_json::from_slice(&bytes).map_err(malformed)?;
+    if marker.format > FORMAT {
+        return Err(Error::NewerFormat { store: store.url(), found: marker.format, known: FORMAT });
+    }
+    Ok(marker)
+}
+
+/// Stores the marker; one that is there already is checked.
+pub(super) async fn create(store: &dyn Store) -> Result<Stored> {
+    let created_by = format!("holdfast {}", env!("CARGO_PKG_VERSION"));
+    let marker = Marker { format: FORMAT, created_at: clock::now(), created_by };
+    match store.put_if_absent(&keys::marker(), to_json(&marker)).await? {
+        Put::Created => Ok(Stored::New),
+        Put::AlreadyExists => read(store).await.map(|_| Stored::Identical),
+    }
+}
+
+/// JSON for people and `jq`: indented, ending in a new line.
+pub(super) fn to_json<T: Serialize>(value: &T) -> Bytes {
+    let mut text = serde_json::to_vec_pretty(value).expect("records have string keys and no failing serializer");
+    text.push(b'\n');
+    text.into()
+}

@@ -1,0 +1,156 @@
+//! What is stored of the WAL, found by listing keys.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::{Slice, WalArchive};
+use crate::pg::{SegmentName, TimelineId, WalFileName};
+use crate::repository::{Result, keys};
+use crate::storage::{Entry, list_all};
+
+/// An object that holds WAL or belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WalObject {
+    /// A whole file.
+    File(WalFileName),
+    /// A slice.
+    Slice(Slice),
+}
+
+impl WalObject {
+    /// The segment that it belongs to; none for a history file.
+    #[must_use]
+    pub const fn segment(&self) -> Option<SegmentName> {
+        match self {
+            Self::File(WalFileName::Segment(name) | WalFileName::Partial(name) | WalFileName::Backup(name, _)) => Some(*name),
+            Self::File(WalFileName::History(_)) => None,
+            Self::Slice(slice) => Some(slice.segment),
+        }
+    }
+
+    /// Reads the last part of a key; `None` for what is no name of ours.
+    fn parse(file_name: &str) -> Option<Self> {
+        if let Ok(name) = file_name.parse() {
+            return Some(Self::File(name));
+        }
+        let (segment, bytes) = file_name.split_once('.')?;
+        let (start, end) = bytes.split_once('-')?;
+        let offset = |digits: &str| u64::from_str_radix(digits, 16).ok();
+        Some(Self::Slice(Slice { segment: segment.parse().ok()?, bytes: offset(start)?..offset(end)? }))
+    }
+}
+
+/// One line of a listing of stored WAL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredWal {
+    /// What it is.
+    pub object: WalObject,
+    /// Its size as stored, in bytes.
+    pub stored_bytes: u64,
+    /// When it was stored, by the store's clock.
+    pub stored_at: Timestamp,
+}
+
+impl StoredWal {
+    fn from_entry(entry: &Entry) -> Option<Self> {
+        let object = WalObject::parse(entry.key.file_name())?;
+        Some(Self { object, stored_bytes: entry.size, stored_at: entry.modified })
+    }
+}
+
+impl WalArchive {
+    /// The timelines of which anything is stored, history files included, in ascending order.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn timelines(&self) -> Result<Vec<TimelineId>> {
+        let groups = self.repository.store.folders(&keys::wal(&self.resource, self.system_id)).await?;
+        let number = |group: &String| u32::from_str_radix(group.get(..8)?, 16).ok().map(TimelineId);
+        let mut timelines: BTreeSet<TimelineId> = groups.iter().filter(|group| group.len() == 16).filter_map(number).collect();
+        timelines.extend(self.histories().await?);
+        Ok(timelines.into_iter().collect())
+    }
+
+    /// The timelines whose history file is stored, in ascending order.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn histories(&self) -> Result<Vec<TimelineId>> {
+        let entries = list_all(self.repository.store.as_ref(), &keys::histories(&self.resource, self.system_id)).await?;
+        let timeline = |entry: &Entry| match entry.key.file_name().parse() {
+            Ok(WalFileName::History(timeline)) => Some(timeline),
+            _ => None,
+        };
+        Ok(entries.iter().filter_map(timeline).collect())
+    }
+
+    /// The stored slices of a segment, in the order of their first bytes.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn slices(&self, segment: SegmentName) -> Result<Vec<Slice>> {
+        let entries = list_all(self.repository.store.as_ref(), &keys::slices(&self.resource, self.system_id, segment)).await?;
+        let slice = |entry: &Entry| match WalObject::parse(entry.key.file_name()) {
+            Some(WalObject::Slice(slice)) => Some(slice),
+            _ => None,
+        };
+        Ok(entries.iter().filter_map(slice).collect())
+    }
+
+    /// The first objects stored on a segment's timeline at or past that segment, whole files and slices alike, in ascending order;
+    /// at most `limit`. None of them is the proof that nothing at or past that place is stored.
+    ///
+    /// # Errors
+    /// When the store fails: never taken for an empty answer.
+    pub async fn list_from(&self, from: SegmentName, limit: usize) -> Result<Vec<StoredWal>> {
+        let prefix = keys::timeline(&self.resource, self.system_id, from.timeline());
+        let first = self.key(WalFileName::Segment(from));
+        let entries = self.repository.store.list(&prefix, Some(&just_before(first.as_str())), limit).await?;
+        Ok(entries.iter().filter_map(StoredWal::from_entry).collect())
+    }
+
+    /// The objects of the last group of segments stored on a timeline, in ascending order; empty where nothing is stored on it.
+    /// A group is what shares the first sixteen digits of its names.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn list_last_group(&self, timeline: TimelineId) -> Result<Vec<StoredWal>> {
+        let wal = keys::wal(&self.resource, self.system_id);
+        let start = format!("{:08X}", timeline.0);
+        let groups = self.repository.store.folders(&wal).await?;
+        let Some(last) = groups.iter().rfind(|group| group.len() == 16 && group.starts_with(&start)) else {
+            return Ok(Vec::new());
+        };
+        let entries = list_all(self.repository.store.as_ref(), &format!("{wal}{last}/")).await?;
+        Ok(entries.iter().filter_map(StoredWal::from_entry).collect())
+    }
+}
+
+/// A string that sorts before `key` and after every key of ours that does: keys end in hexadecimal digits here.
+fn just_before(key: &str) -> String {
+    let (start, last) = key.split_at(key.len() - 1);
+    let before = last.bytes().next().map_or('/', |byte| char::from(byte.saturating_sub(1)));
+    format!("{start}{before}~")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_below_are_skipped_and_the_key_itself_is_not() {
+        for (key, lower) in [("a/0A", "a/09"), ("a/10", "a/0F"), ("a/10", "a/0F.slices/0F.0-1"), ("a/B0", "a/AF.partial")] {
+            let after = just_before(key);
+            assert!(after.as_str() < key && lower < after.as_str(), "{key} {lower} {after}");
+        }
+    }
+
+    #[test]
+    fn slices_are_told_from_files() {
+        let slice = WalObject::parse("000000010000000000000003.00001000-00002000");
+        assert!(matches!(slice, Some(WalObject::Slice(Slice { bytes, .. })) if bytes == (0x1000..0x2000)));
+        assert!(matches!(WalObject::parse("000000010000000000000003.00000028.backup"), Some(WalObject::File(WalFileName::Backup(..)))));
+        assert_eq!(WalObject::parse("notes.txt"), None);
+    }
+}
