@@ -93,7 +93,7 @@ impl Repository {
         let compression = self.compression;
         let Envelope { key, kind, about } = object;
         let name = key.file_name().to_owned();
-        let sealed = tokio::task::spawn_blocking(move || seal(kind, &name, about, &plain, compression));
+        let sealed = tokio::task::spawn_blocking(move || seal(kind, &name, &about, &plain, compression));
         let sealed = sealed.await.map_err(|panic| Error::Interrupted { detail: panic.to_string() })?;
         let sealed = sealed.map_err(|source| Error::Codec { object: key.to_string(), source })?;
         let ours = read_header(&sealed).map_err(|source| Error::Codec { object: key.to_string(), source })?;
@@ -114,7 +114,7 @@ impl Repository {
 
     /// Reads what stands at the beginning of an enveloped object.
     async fn header(&self, key: &crate::storage::ObjectKey) -> Result<Header> {
-        let start = self.store.get_range(key, 0..crate::codec::HEADER_BYTES).await?;
+        let start = self.store.get_range(key, 0..crate::codec::HEADER_BYTES as u64).await?;
         let header = read_header(&start).map_err(|source| Error::Codec { object: key.to_string(), source })?;
         check_name(key, &header)?;
         Ok(header)

@@ -49,7 +49,9 @@ impl Error {
     #[must_use]
     pub const fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Missing { .. } => Some("write one (docs/configuration.md has an example), or name it with --config or HOLDFAST_CONFIG"),
+            Self::Missing { .. } => {
+                Some("write one (docs/configuration.md has an example), or name it with --config or HOLDFAST_CONFIG")
+            }
             _ => None,
         }
     }

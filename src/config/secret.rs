@@ -42,7 +42,8 @@ impl Secret {
                 std::env::var(name).map_err(|error| Error::Secret { from: format!("variable {name}"), detail: error.to_string() })
             }
             Self::From(Source::File(path)) => {
-                let failed = |error: std::io::Error| Error::Secret { from: format!("file {}", path.display()), detail: error.to_string() };
+                let failed =
+                    |error: std::io::Error| Error::Secret { from: format!("file {}", path.display()), detail: error.to_string() };
                 Ok(without_newline(std::fs::read_to_string(path).map_err(failed)?))
             }
             Self::From(Source::Command(command)) => output_of(command),

@@ -44,9 +44,10 @@ impl Backups {
         match self.repository.store.put_if_absent(&key, to_json(entry)).await? {
             Put::Created => Ok(Stored::New),
             Put::AlreadyExists if self.read(&key).await? == *entry => Ok(Stored::Identical),
-            Put::AlreadyExists => {
-                Err(Error::Malformed { object: key.to_string(), detail: "another backup has this id; it was not overwritten".into() })
-            }
+            Put::AlreadyExists => Err(Error::Malformed {
+                object: key.to_string(),
+                detail: "another backup has this id; it was not overwritten".into(),
+            }),
         }
     }
 
@@ -78,7 +79,8 @@ impl Backups {
         let bytes = self.repository.store.get(key).await?;
         let malformed = |detail: String| Error::Malformed { object: key.to_string(), detail };
         let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
-        let format = json.get("format").and_then(serde_json::Value::as_u64).ok_or_else(|| malformed("it has no format".into()))?;
+        let format =
+            json.get("format").and_then(serde_json::Value::as_u64).ok_or_else(|| malformed("it has no format".into()))?;
         if format > u64::from(ENTRY_FORMAT) {
             return Err(malformed(format!("it has format {format}; this version of Holdfast reads up to {ENTRY_FORMAT}")));
         }

@@ -64,7 +64,8 @@ impl WalArchive {
         let mut gaps = Vec::new();
         for entry in list_all(store.as_ref(), &keys::gaps(self.resource(), self.system_id())).await? {
             let bytes = store.get(&entry.key).await?;
-            let malformed = |error: serde_json::Error| Error::Malformed { object: entry.key.to_string(), detail: error.to_string() };
+            let malformed =
+                |error: serde_json::Error| Error::Malformed { object: entry.key.to_string(), detail: error.to_string() };
             gaps.push(serde_json::from_slice(&bytes).map_err(malformed)?);
         }
         Ok(gaps)

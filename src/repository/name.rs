@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_name_cannot_leave_its_place() {
-        for text in ["postgres/", "postgres/..", "postgres/a/b", "postgres/.a", "mysql/a", "main", "postgres/ä", "postgres/a b"] {
+        for text in ["postgres/", "postgres/..", "postgres/a/b", "postgres/.a", "mysql/a", "main", "postgres/ä", "postgres/a b"]
+        {
             assert!(text.parse::<ResourceName>().is_err(), "{text}");
         }
         assert_eq!("postgres/main-2.x_y".parse::<ResourceName>().map(|name| name.to_string()), Ok("postgres/main-2.x_y".into()));

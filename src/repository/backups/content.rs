@@ -32,7 +32,8 @@ impl Backups {
     /// When the store fails, or the object is missing or damaged.
     pub async fn get_small(&self, id: &BackupId, name: &str) -> Result<Bytes> {
         let key = keys::data(&self.resource, id, name);
-        let missing = || Error::Malformed { object: key.to_string(), detail: "a listed backup names it, and it is not there".into() };
+        let missing =
+            || Error::Malformed { object: key.to_string(), detail: "a listed backup names it, and it is not there".into() };
         self.repository.get_envelope(&key).await?.map(|(_, plain)| plain).ok_or_else(missing)
     }
 

@@ -39,7 +39,8 @@ impl Repository {
         let mut lineages: Vec<Lineage> = Vec::new();
         for entry in list_all(self.store.as_ref(), &keys::lineages(resource)).await? {
             let bytes = self.store.get(&entry.key).await?;
-            let malformed = |error: serde_json::Error| Error::Malformed { object: entry.key.to_string(), detail: error.to_string() };
+            let malformed =
+                |error: serde_json::Error| Error::Malformed { object: entry.key.to_string(), detail: error.to_string() };
             lineages.push(serde_json::from_slice(&bytes).map_err(malformed)?);
         }
         lineages.sort_by_key(|lineage| lineage.created_at);

@@ -150,7 +150,10 @@ mod tests {
     fn slices_are_told_from_files() {
         let slice = WalObject::parse("000000010000000000000003.00001000-00002000");
         assert!(matches!(slice, Some(WalObject::Slice(Slice { bytes, .. })) if bytes == (0x1000..0x2000)));
-        assert!(matches!(WalObject::parse("000000010000000000000003.00000028.backup"), Some(WalObject::File(WalFileName::Backup(..)))));
+        assert!(matches!(
+            WalObject::parse("000000010000000000000003.00000028.backup"),
+            Some(WalObject::File(WalFileName::Backup(..)))
+        ));
         assert_eq!(WalObject::parse("notes.txt"), None);
     }
 }
