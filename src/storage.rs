@@ -4,16 +4,19 @@
 //! returns. What a store cannot do it says (`Capabilities`), and `probe` finds out whether it tells the truth.
 
 mod error;
+mod fs;
 mod key;
 
 use std::fmt::Debug;
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
 pub use error::{Error, Failure};
+pub use fs::FileStore;
 pub use key::ObjectKey;
 
 /// The result of a store's operation.
@@ -105,6 +108,13 @@ pub trait Store: Send + Sync + Debug {
     /// # Errors
     /// When the store cannot be reached or refuses.
     async fn delete(&self, key: &ObjectKey) -> Result<()>;
+
+    /// Removes what uploads left behind that were neither finished nor aborted, because their process was killed, and that were
+    /// last touched (begun, where the store knows no better) longer ago than `age`. Returns how many there were.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    async fn sweep(&self, age: Duration) -> Result<usize>;
 }
 
 /// An object that is being stored piece by piece. Dropping it without `finish` leaves no object behind.

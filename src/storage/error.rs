@@ -17,7 +17,7 @@ pub struct Error {
 }
 
 /// Why an operation failed.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Failure {
     /// The store answered that there is no such object. Never used for a missing bucket or directory.
     NotFound,

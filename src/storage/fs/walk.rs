@@ -1,0 +1,166 @@
+//! Listing a tree of folders in the order of keys, a page at a time, in bounded memory.
+//!
+//! Keys are ordered by their bytes, so a folder `a` stands where `a/` stands: after the file `a-b`, since `-` comes before `/`.
+
+use std::collections::BinaryHeap;
+use std::fs::{self, DirEntry, Metadata};
+use std::io;
+use std::path::Path;
+
+use super::root::DRAFTS;
+use crate::storage::ObjectKey;
+
+/// How many names of one folder are held at once.
+const NAMES: usize = 2000;
+
+/// The files whose keys begin with `prefix` and come after `after`, in order, at most `limit`.
+pub fn page(root: &Path, prefix: &str, after: Option<&str>, limit: usize) -> io::Result<Vec<(String, Metadata)>> {
+    let mut walk = Walk { root, prefix, after: after.unwrap_or(""), limit, found: Vec::new() };
+    let folder = prefix.rfind('/').map_or("", |slash| &prefix[..=slash]);
+    if is_plain(folder) {
+        walk.descend(folder)?;
+    }
+    Ok(walk.found)
+}
+
+/// The folders directly below `prefix` that have files somewhere below them, sorted.
+pub fn folders(root: &Path, prefix: &str) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    if !is_plain(prefix) {
+        return Ok(found);
+    }
+    for entry in read(&root.join(prefix))? {
+        let entry = entry?;
+        let Some(name) = name_of(prefix, &entry)? else { continue };
+        if name.ends_with('/') && has_files(&entry.path())? {
+            found.push(name.trim_end_matches('/').to_owned());
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Whether a folder, with its slash, can be part of a key. Of one that cannot be there are no objects.
+fn is_plain(folder: &str) -> bool {
+    folder.is_empty() || folder.strip_suffix('/').is_some_and(|name| ObjectKey::new(name).is_some())
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    prefix: &'a str,
+    after: &'a str,
+    limit: usize,
+    found: Vec<(String, Metadata)>,
+}
+
+impl Walk<'_> {
+    fn descend(&mut self, folder: &str) -> io::Result<()> {
+        let mut past = String::new();
+        while self.found.len() < self.limit {
+            let (names, more) = self.names(folder, &past)?;
+            for name in &names {
+                self.visit(folder, name)?;
+            }
+            match names.into_iter().next_back() {
+                Some(last) if more => past = last,
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn visit(&mut self, folder: &str, name: &str) -> io::Result<()> {
+        let key = format!("{folder}{name}");
+        if self.found.len() >= self.limit {
+            return Ok(());
+        }
+        if name.ends_with('/') {
+            return self.descend(&key);
+        }
+        match fs::metadata(self.root.join(&key)) {
+            // Removed since its name was read: an object that is not there any more.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(metadata) => {
+                self.found.push((key, metadata));
+                Ok(())
+            }
+        }
+    }
+
+    /// The first names of a folder, in order, that come after `past` and may lead to a wanted key; and whether there are more.
+    fn names(&self, folder: &str, past: &str) -> io::Result<(Vec<String>, bool)> {
+        let mut first = BinaryHeap::new();
+        let mut more = false;
+        for entry in read(&self.root.join(folder))? {
+            match name_of(folder, &entry?)? {
+                Some(name) if name.as_str() > past && self.wants(&format!("{folder}{name}")) => first.push(name),
+                _ => continue,
+            }
+            if first.len() > NAMES {
+                first.pop();
+                more = true;
+            }
+        }
+        Ok((first.into_sorted_vec(), more))
+    }
+
+    fn wants(&self, path: &str) -> bool {
+        match path.ends_with('/') {
+            true => {
+                let prefixed = path.starts_with(self.prefix) || self.prefix.starts_with(path);
+                prefixed && (path > self.after || self.after.starts_with(path))
+            }
+            false => path.starts_with(self.prefix) && path > self.after,
+        }
+    }
+}
+
+/// The entries of a folder; none if it is missing.
+fn read(folder: &Path) -> io::Result<Box<dyn Iterator<Item = io::Result<DirEntry>>>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => Ok(Box::new(entries)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Box::new(std::iter::empty()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The name of an entry, with a slash if it is a folder; `None` for what cannot be part of a key, or is the store's own.
+fn name_of(folder: &str, entry: &DirEntry) -> io::Result<Option<String>> {
+    let Ok(name) = entry.file_name().into_string() else { return Ok(None) };
+    if folder.is_empty() && name == DRAFTS {
+        return Ok(None);
+    }
+    let mut kind = entry.file_type()?;
+    if kind.is_symlink() {
+        // A link that leads nowhere stands for a disk that is not there: an error, and not a name left out.
+        kind = fs::metadata(entry.path())
+            .map_err(|error| io::Error::other(format!("{}: {error}", entry.path().display())))?
+            .file_type();
+    }
+    Ok(match kind {
+        kind if kind.is_dir() => Some(name + "/"),
+        kind if kind.is_file() => Some(name),
+        _ => None,
+    })
+}
+
+fn has_files(folder: &Path) -> io::Result<bool> {
+    for entry in read(folder)? {
+        let entry = entry?;
+        let kind = entry.metadata().map(|metadata| metadata.file_type());
+        match kind {
+            Ok(kind) if kind.is_dir() => {
+                if has_files(&entry.path())? {
+                    return Ok(true);
+                }
+            }
+            Ok(_) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
