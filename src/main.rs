@@ -1,3 +1,7 @@
-//! The command line: see `holdfast::cli`.
+//! The `holdfast` program: see `holdfast::cli`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    holdfast::cli::run()
+}

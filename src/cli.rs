@@ -1,0 +1,48 @@
+//! The command line: one file per verb, and `output` for everything that is printed.
+//!
+//! Invariants: a verb parses, calls the layers below and prints; it decides nothing that they could. Results go to stdout, progress
+//! and errors to stderr. Every error ends the program with a code of `exit`, its message, and what to do next.
+
+mod arguments;
+mod context;
+mod exit;
+mod init;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Verb};
+use context::Context;
+use exit::Failure;
+use output::Output;
+
+/// What a verb that did not fail ends with.
+type Outcome = Result<u8, Failure>;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return output::usage(&error),
+    };
+    let output = Output::new(arguments.common.output, arguments.common.quiet);
+    output::logging(&arguments.common);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output.failure(&Failure::new(format!("the runtime cannot be started: {error}"))),
+    };
+    match runtime.block_on(dispatch(arguments, output)) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => output.failure(&failure),
+    }
+}
+
+async fn dispatch(arguments: Arguments, output: Output) -> Outcome {
+    let context = Context::new(arguments.common.config, output);
+    match arguments.verb {
+        Verb::Init(options) => init::run(&context, &options).await,
+    }
+}

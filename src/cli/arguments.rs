@@ -1,0 +1,50 @@
+//! What can stand on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::init;
+
+/// Makes PostgreSQL recoverable to any moment, and proves that it can.
+#[derive(Parser)]
+#[command(name = "holdfast", version, max_term_width = 110)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Args)]
+pub(super) struct Common {
+    /// The configuration [default: HOLDFAST_CONFIG, or /etc/holdfast/holdfast.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// For people, or for programs
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Show no progress, log errors only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Tables and sentences.
+    Text,
+    /// One JSON document on stdout.
+    Json,
+}
+
+/// The verbs.
+#[derive(Subcommand)]
+pub(super) enum Verb {
+    /// Create the repository and the replication slots; safe to repeat
+    Init(init::Options),
+}

@@ -1,0 +1,53 @@
+//! How the program ends.
+
+use crate::{config, repository, storage};
+
+/// Done.
+pub(super) const DONE: u8 = 0;
+/// Failed; for `check`, a warning.
+pub(super) const FAILED: u8 = 1;
+
+/// Why a verb could not do its work, for the person who called it.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What failed, on which object.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+    /// The exit code.
+    pub code: u8,
+}
+
+impl Failure {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code: FAILED }
+    }
+
+    pub(super) fn with_hint(mut self, hint: Option<impl Into<String>>) -> Self {
+        self.hint = hint.map(Into::into);
+        self
+    }
+
+    pub(super) const fn with_code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+}
+
+impl From<config::Error> for Failure {
+    fn from(error: config::Error) -> Self {
+        Self::new(error.to_string()).with_hint(error.hint())
+    }
+}
+
+impl From<storage::Error> for Failure {
+    fn from(error: storage::Error) -> Self {
+        Self::new(error.to_string()).with_hint(error.hint())
+    }
+}
+
+impl From<repository::Error> for Failure {
+    fn from(error: repository::Error) -> Self {
+        Self::new(error.to_string()).with_hint(error.hint())
+    }
+}

@@ -1,0 +1,92 @@
+//! Everything that is printed: results as text or JSON, progress, errors. Nothing else in the project prints.
+
+mod progress;
+mod table;
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::process::ExitCode;
+
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use super::arguments::{Common, Format};
+use super::exit::Failure;
+
+pub(super) use progress::Progress;
+pub(super) use table::table;
+
+/// The exit code for a command line that is wrong.
+const USAGE: u8 = 2;
+
+/// Where results go, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Output {
+    format: Format,
+    quiet: bool,
+}
+
+impl Output {
+    pub(super) const fn new(format: Format, quiet: bool) -> Self {
+        Self { format, quiet }
+    }
+
+    /// Whether the result is for a program.
+    pub(super) fn is_json(self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Prints a result: `value` as JSON, or the text that `text` makes of it.
+    pub(super) fn result<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) {
+        let result = match self.format {
+            Format::Json => serde_json::to_string_pretty(value).expect("results have string keys and no failing serializer"),
+            Format::Text => text(value),
+        };
+        // A reader that went away (`| head`) is not a failure of the work that was done.
+        drop(writeln!(stdout(), "{}", result.trim_end()));
+    }
+
+    /// Prints a line for a person, on standard error; programs and quiet callers do not get it.
+    pub(super) fn note(self, line: &str) {
+        if !self.quiet && !self.is_json() {
+            drop(writeln!(stderr(), "{line}"));
+        }
+    }
+
+    /// A progress display: a bar on a terminal, lines elsewhere, nothing where quiet.
+    pub(super) fn progress(self, what: &str) -> Progress {
+        Progress::new(what, self.quiet, stderr().is_terminal())
+    }
+
+    /// Prints why the program fails, and returns its exit code.
+    pub(super) fn failure(self, failure: &Failure) -> ExitCode {
+        let line = match (self.format, &failure.hint) {
+            (Format::Json, hint) => serde_json::json!({ "error": failure.message, "hint": hint }).to_string(),
+            (Format::Text, Some(hint)) => format!("error: {}\n hint: {hint}", failure.message),
+            (Format::Text, None) => format!("error: {}", failure.message),
+        };
+        drop(writeln!(stderr(), "{line}"));
+        ExitCode::from(failure.code)
+    }
+}
+
+/// Prints what clap says of a wrong command line, or the help that was asked for.
+pub(super) fn usage(error: &clap::Error) -> ExitCode {
+    drop(error.print());
+    ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
+}
+
+/// Sends the log to standard error: warnings by default, more with `-v`.
+pub(super) fn logging(common: &Common) {
+    let level = match (common.quiet, common.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn,holdfast=info",
+        (false, 1) => "info,holdfast=debug",
+        (false, _) => "debug,holdfast=trace",
+    };
+    let subscriber = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(stderr);
+    if common.output == Format::Json {
+        subscriber.json().init();
+    } else {
+        subscriber.with_target(false).init();
+    }
+}
