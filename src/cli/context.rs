@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 
+use std::sync::Arc;
+
 use super::{Failure, Output};
-use crate::config::{self, Config};
+use crate::config::{self, Config, StoreUrl};
+use crate::repository::Repository;
+use crate::storage::{FileStore, Store};
 
 /// Opened on demand, so that a verb touches only what it needs.
 pub(super) struct Context {
@@ -21,5 +25,26 @@ impl Context {
     pub(super) fn config(&self) -> Result<Config, Failure> {
         let path = self.path.clone().unwrap_or_else(config::default_path);
         Ok(config::load(&path)?)
+    }
+
+    /// The repository, which `init` has created.
+    pub(super) async fn repository(&self, config: &Config) -> Result<Repository, Failure> {
+        Ok(Repository::open(open_store(config).await?, config.repository.compression).await?)
+    }
+}
+
+/// The store below the repository; it must exist.
+pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+    match &config.repository.url {
+        StoreUrl::Directory(path) => Ok(Arc::new(FileStore::open(path).await?)),
+        StoreUrl::S3 { .. } => Err(Failure::new("S3 stores are not in this build")),
+    }
+}
+
+/// The store below the repository, made where it can be made.
+pub(super) async fn create_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+    match &config.repository.url {
+        StoreUrl::Directory(path) => Ok(Arc::new(FileStore::create(path).await?)),
+        StoreUrl::S3 { .. } => open_store(config).await,
     }
 }

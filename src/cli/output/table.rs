@@ -11,3 +11,16 @@ pub(in crate::cli) fn table(headings: &[&str], rows: impl IntoIterator<Item = Ve
     }
     table.trim_fmt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let text = table(&["id", "size"], [vec!["a".into(), "1".into()], vec!["long".into(), "22".into()]]);
+        let column = |line: &str, word: &str| line.find(word);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(column(lines[0], "size"), column(lines[2], "22"), "{text}");
+    }
+}
