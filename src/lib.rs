@@ -5,5 +5,6 @@ pub mod codec;
 pub mod config;
 pub mod pg;
 pub mod repository;
+pub mod resources;
 pub mod storage;
 pub mod sys;

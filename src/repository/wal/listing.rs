@@ -106,8 +106,35 @@ impl WalArchive {
     pub async fn list_from(&self, from: SegmentName, limit: usize) -> Result<Vec<StoredWal>> {
         let prefix = keys::timeline(&self.resource, self.system_id, from.timeline());
         let first = self.key(WalFileName::Segment(from));
-        let entries = self.repository.store.list(&prefix, Some(&just_before(first.as_str())), limit).await?;
-        Ok(entries.iter().filter_map(StoredWal::from_entry).collect())
+        self.list_page(&prefix, just_before(first.as_str()), limit).await
+    }
+
+    /// The objects stored on the same timeline after `last`, the last one of the page before; as `list_from`.
+    ///
+    /// # Errors
+    /// As `list_from`.
+    pub async fn list_after(&self, last: &WalObject, limit: usize) -> Result<Vec<StoredWal>> {
+        let key = match last {
+            WalObject::File(name) => self.key(*name),
+            WalObject::Slice(slice) => self.slice_key(slice),
+        };
+        let Some(segment) = last.segment() else { return Ok(Vec::new()) };
+        let prefix = keys::timeline(&self.resource, self.system_id, segment.timeline());
+        self.list_page(&prefix, key.as_str().to_owned(), limit).await
+    }
+
+    /// At most `limit` objects of ours. What is not ours is skipped, so that a page that is not full is the last one.
+    async fn list_page(&self, prefix: &str, mut after: String, limit: usize) -> Result<Vec<StoredWal>> {
+        let mut found = Vec::new();
+        loop {
+            let asked = limit - found.len();
+            let entries = self.repository.store.list(prefix, Some(&after), asked).await?;
+            found.extend(entries.iter().filter_map(StoredWal::from_entry));
+            match entries.last() {
+                Some(last) if entries.len() >= asked && found.len() < limit => last.key.as_str().clone_into(&mut after),
+                _ => return Ok(found),
+            }
+        }
     }
 
     /// The objects of the last group of segments stored on a timeline, in ascending order; empty where nothing is stored on it.

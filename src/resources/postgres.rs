@@ -1,0 +1,3 @@
+//! PostgreSQL clusters: WAL in, base backups, restores, checks.
+
+pub mod archive;
