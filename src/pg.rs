@@ -3,10 +3,17 @@
 //! Invariants: nothing here does I/O, reads a clock or knows where bytes come from. Every parser takes foreign bytes and
 //! returns a typed error; none panics. What differs between major versions stands in one table, `version`.
 
+mod bytes;
+pub mod control;
 mod identity;
 mod lsn;
+pub mod page;
+pub mod records;
 mod segment;
+pub mod time;
+pub mod version;
 
 pub use identity::{SystemId, TimelineId};
 pub use lsn::{Lsn, ParseLsnError};
 pub use segment::{ParseWalFileNameError, SegmentName, SegmentNumber, SegmentSize, SegmentSizeError, WalFileName};
+pub use version::{SUPPORTED, UnsupportedVersion, Version};
