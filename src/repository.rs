@@ -16,7 +16,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use backups::{BackupEntry, BackupId, BackupObject, Backups, Detail, PackName, PostgresBackup, Tablespace};
+pub use backups::{
+    BackupEntry, BackupId, BackupIdError, BackupObject, Backups, Detail, EntryKind, EntryPath, FramedObject, PackArchive,
+    PackEntry, PackIndex, PackName, PostgresBackup, Tablespace,
+};
 pub use error::{Error, Result};
 pub use gaps::{Gap, GapCause};
 pub use marker::Marker;
@@ -90,16 +93,27 @@ impl Repository {
 
     /// Stores `plain` in an envelope, unless it is there with the same content already.
     async fn put_envelope(&self, object: Envelope, plain: Bytes) -> Result<Stored> {
+        let key = object.key.clone();
+        let sealed = self.seal_envelope(object, plain).await?;
+        self.put_sealed(&key, sealed).await
+    }
+
+    /// Makes the bytes of an enveloped object.
+    async fn seal_envelope(&self, object: Envelope, plain: Bytes) -> Result<Bytes> {
         let compression = self.compression;
         let Envelope { key, kind, about } = object;
         let name = key.file_name().to_owned();
         let sealed = tokio::task::spawn_blocking(move || seal(kind, &name, &about, &plain, compression));
         let sealed = sealed.await.map_err(|panic| Error::Interrupted { detail: panic.to_string() })?;
-        let sealed = sealed.map_err(|source| Error::Codec { object: key.to_string(), source })?;
+        sealed.map_err(|source| Error::Codec { object: key.to_string(), source })
+    }
+
+    /// Stores a sealed object, unless it is there with the same content already.
+    async fn put_sealed(&self, key: &crate::storage::ObjectKey, sealed: Bytes) -> Result<Stored> {
         let ours = read_header(&sealed).map_err(|source| Error::Codec { object: key.to_string(), source })?;
-        match self.store.put_if_absent(&key, sealed).await? {
+        match self.store.put_if_absent(key, sealed).await? {
             Put::Created => Ok(Stored::New),
-            Put::AlreadyExists => self.compare(&key, &ours).await,
+            Put::AlreadyExists => self.compare(key, &ours).await,
         }
     }
 

@@ -24,6 +24,17 @@ pub enum Compression {
     Lz4,
 }
 
+impl Compression {
+    /// How the names of compressed files end: `zst` or `lz4`.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Zstd { .. } => "zst",
+            Self::Lz4 => "lz4",
+        }
+    }
+}
+
 impl Default for Compression {
     fn default() -> Self {
         Self::Zstd { level: 1 }

@@ -115,6 +115,15 @@ impl FrameIndex {
         self.frames.last().map_or(0, |frame| frame.stored_range().end)
     }
 
+    /// Whether the frames lie without holes and overlaps from offset zero on, as all that were made by `push` do.
+    #[must_use]
+    pub fn is_contiguous(&self) -> bool {
+        let starts = |frame: &Frame| (frame.plain_offset, frame.stored_offset);
+        let ends = |frame: &Frame| (frame.plain_range().end, frame.stored_range().end);
+        let expected = std::iter::once((0, 0)).chain(self.frames.iter().map(ends));
+        self.frames.iter().map(starts).zip(expected).all(|(start, end)| start == end)
+    }
+
     /// The frames that hold some of the content in `plain`.
     #[must_use]
     pub fn covering(&self, plain: &Range<u64>) -> &[Frame] {

@@ -2,8 +2,14 @@
 
 mod content;
 mod entry;
+mod id;
+mod pack;
+mod path;
 
-pub use entry::{BackupEntry, BackupId, BackupObject, Detail, PackName, PostgresBackup, Tablespace};
+pub use entry::{BackupEntry, BackupObject, Detail, FramedObject, PostgresBackup, Tablespace};
+pub use id::{BackupId, BackupIdError};
+pub use pack::{EntryKind, PackArchive, PackEntry, PackIndex, PackName};
+pub use path::EntryPath;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{BackupId, Backups};
-use crate::repository::{Envelope, Error, Result, Stored, keys};
+use super::{BackupId, BackupObject, Backups, PackIndex, PackName};
+use crate::codec::Hash;
+use crate::repository::{Envelope, Error, Result, keys};
 use crate::storage::{Upload, list_all};
 
 impl Backups {
@@ -17,13 +18,35 @@ impl Backups {
         Ok(self.repository.store.upload(&keys::data(&self.resource, id, name)).await?)
     }
 
-    /// Stores a small object of a backup in an envelope.
+    /// Stores a small object of a backup in an envelope, and returns what the catalog entry says of it.
     ///
     /// # Errors
     /// When the store fails, or holds another object of that name.
-    pub async fn put_small(&self, id: &BackupId, name: &str, kind: &'static str, plain: Bytes) -> Result<Stored> {
+    pub async fn put_small(&self, id: &BackupId, name: &str, kind: &'static str, plain: Bytes) -> Result<BackupObject> {
         let key = keys::data(&self.resource, id, name);
-        self.repository.put_envelope(Envelope { key, kind, about: serde_json::Value::Null }, plain).await
+        let plain_bytes = plain.len() as u64;
+        let envelope = Envelope { key: key.clone(), kind, about: serde_json::Value::Null };
+        let sealed = self.repository.seal_envelope(envelope, plain).await?;
+        let (stored_bytes, blake3) = (sealed.len() as u64, Hash::of(&sealed));
+        self.repository.put_sealed(&key, sealed).await?;
+        Ok(BackupObject { name: name.to_owned(), plain_bytes, stored_bytes, blake3 })
+    }
+
+    /// Stores a pack's index.
+    ///
+    /// # Errors
+    /// As `put_small`.
+    pub async fn put_index(&self, id: &BackupId, pack: PackName, index: &PackIndex) -> Result<BackupObject> {
+        self.put_small(id, &pack.index(), "pack-index", index.to_json()).await
+    }
+
+    /// Reads and checks a pack's index: what it returns can be relied on as `PackIndex` describes it.
+    ///
+    /// # Errors
+    /// As `get_small`, and `Error::Malformed` where it does not describe a pack.
+    pub async fn get_index(&self, id: &BackupId, pack: PackName) -> Result<PackIndex> {
+        let json = self.get_small(id, &pack.index()).await?;
+        PackIndex::read(&json).map_err(|detail| Error::Malformed { object: self.key(id, &pack.index()), detail })
     }
 
     /// Reads and checks a small object of a backup.

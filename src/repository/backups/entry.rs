@@ -1,71 +1,14 @@
 //! What the catalog says of a backup.
 
-use std::fmt;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::ENTRY_FORMAT;
-use crate::codec::Hash;
-use crate::pg::{Lsn, SystemId, TimelineId};
+use super::{BackupId, ENTRY_FORMAT, PackName};
+use crate::codec::{Compression, FrameIndex, Hash};
+use crate::pg::{Lsn, SegmentSize, SystemId, TimelineId};
 use crate::repository::ResourceName;
-
-/// The id of a backup, such as `20261122T071500Z-0A00002800`: when it began, and something that sets it apart.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BackupId(String);
-
-/// Text that cannot be a backup's id.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a backup id; 'holdfast backups' lists them")]
-pub struct BackupIdError(String);
-
-impl BackupId {
-    /// The id of a backup begun at `started_at`; `mark` sets it apart from others of the same second.
-    #[must_use]
-    pub fn new(started_at: Timestamp, mark: u64) -> Self {
-        Self(format!("{}-{mark:010X}", started_at.strftime("%Y%m%dT%H%M%SZ")))
-    }
-
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::str::FromStr for BackupId {
-    type Err = BackupIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        let fits = (1..=64).contains(&text.len()) && text.bytes().all(plain);
-        if fits { Ok(Self(text.to_owned())) } else { Err(BackupIdError(text.to_owned())) }
-    }
-}
-
-impl fmt::Display for BackupId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl fmt::Debug for BackupId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Serialize for BackupId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for BackupId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
 
 /// One listed backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,35 +46,39 @@ impl BackupEntry {
         let Detail::Postgres(detail) = &self.detail;
         detail
     }
+
+    /// The object of that name.
+    #[must_use]
+    pub fn object(&self, name: &str) -> Option<&BackupObject> {
+        self.objects.iter().find(|object| object.name == name)
+    }
+
+    /// The packs of a base backup in the order in which they were made, each with its own object and that of its index.
+    #[must_use]
+    pub fn packs(&self) -> Vec<(PackName, &BackupObject, &BackupObject)> {
+        let mut found: BTreeMap<PackName, [Option<&BackupObject>; 2]> = BTreeMap::new();
+        for object in &self.objects {
+            if let Some(pack) = PackName::of_pack(&object.name) {
+                found.entry(pack).or_default()[0] = Some(object);
+            } else if let Some(pack) = PackName::of_index(&object.name) {
+                found.entry(pack).or_default()[1] = Some(object);
+            }
+        }
+        found.into_iter().filter_map(|(name, [pack, index])| Some((name, pack?, index?))).collect()
+    }
 }
 
 /// An object that belongs to a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupObject {
-    /// Its name within the backup.
+    /// Its name within the backup: `000001.tar.zst`, `000001.index`, `backup_manifest.zst`.
     pub name: String,
+    /// The size of its content, in bytes.
+    pub plain_bytes: u64,
     /// Its size as stored, in bytes.
     pub stored_bytes: u64,
-    /// The hash of what is stored.
+    /// The hash of what is stored, as `b3sum` gives it.
     pub blake3: Hash,
-}
-
-/// The names of the objects of a base backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PackName(pub u32);
-
-impl PackName {
-    /// The name of the pack: a tar file, compressed; `extension` is that of the compression, `zst` or `lz4`.
-    #[must_use]
-    pub fn pack(self, extension: &str) -> String {
-        format!("{:06}.tar.{extension}", self.0)
-    }
-
-    /// The name of the pack's index.
-    #[must_use]
-    pub fn index(self) -> String {
-        format!("{:06}.index", self.0)
-    }
 }
 
 /// What only some kinds of resources have.
@@ -147,48 +94,48 @@ pub enum Detail {
 pub struct PostgresBackup {
     /// The cluster.
     pub system_id: SystemId,
-    /// The timeline at its start.
+    /// The timeline, the same from its start to its stop.
     pub timeline: TimelineId,
     /// Where replay begins: the redo position of the backup's checkpoint.
     pub start_lsn: Lsn,
-    /// From where on the restored cluster is consistent.
+    /// From where on the restored cluster is consistent. All WAL of the timeline from `start_lsn` up to here is stored.
     pub stop_lsn: Lsn,
     /// The server's version number, such as 150020.
     pub server_version: u32,
-    /// The cluster's `wal_segment_size` in bytes.
-    pub wal_segment_bytes: u64,
+    /// The cluster's `wal_segment_size`, in bytes.
+    pub wal_segment_bytes: SegmentSize,
+    /// The mode of the data directory, as `data_directory_mode` shows it: `0700` or `0750`. The directory itself is in no pack.
+    pub data_directory_mode: String,
+    /// Whether data pages carry checksums: `data_checksums`.
+    pub data_checksums: bool,
     /// The label given to the server.
     pub label: String,
-    /// How the packs are compressed, as in the configuration.
-    pub compression: String,
+    /// How the packs and the manifest are compressed, as in the configuration.
+    pub compression: Compression,
+    /// PostgreSQL's `backup_manifest`, byte for byte; every file in the packs was compared with it.
+    pub manifest: FramedObject,
     /// The tablespaces besides the default ones.
     pub tablespaces: Vec<Tablespace>,
-    /// How many files it has.
+    /// How many files it has; directories and links do not count.
     pub files: u64,
+}
+
+/// A large object that is compressed in frames and has no index of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FramedObject {
+    /// The name of the object within the backup; `BackupEntry::objects` has its size and hash.
+    pub name: String,
+    /// Where its content lies in it.
+    pub frames: FrameIndex,
 }
 
 /// A tablespace of a backed up cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tablespace {
-    /// Its object id.
+    /// Its object id: the packs of `PackArchive::Tablespace` of this number hold it, and `pg_tblspc` links to it under that name.
     pub oid: u32,
-    /// Its directory on the original host.
+    /// Its directory on the original host. A relative one lies in the data directory (`allow_in_place_tablespaces`).
     pub location: String,
-    /// Its approximate size, in bytes.
+    /// The size of its packs before compression, in bytes.
     pub bytes: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_a_plain_word() {
-        for text in ["", "a/b", "..", "a b", "a.json"] {
-            assert!(text.parse::<BackupId>().is_err(), "{text}");
-        }
-        let id = BackupId::new("2026-11-22T07:15:00Z".parse().expect("a valid time"), 0x2800);
-        assert_eq!(id.to_string(), "20261122T071500Z-0000002800");
-        assert_eq!(id.as_str().parse(), Ok(id));
-    }
 }
