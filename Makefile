@@ -1,0 +1,67 @@
+# make demo   the whole story in a scratch directory: back up a real PostgreSQL, lose a table, get it back
+# make test   everything that must hold before a change is merged
+#
+# Both install what they need first (scripts/install, as root or with sudo). Rust comes from https://rustup.rs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+CARGO ?= cargo
+SHIMS := -p holdfast-archive-command -p holdfast-restore-command
+
+.PHONY: help demo test installed toolchain format lint tidy deny shims images tests doctests
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+demo:
+	scripts/install demo
+	$(CARGO) build --locked --release -p holdfast $(SHIMS)
+	"$$($(CARGO) metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/holdfast" demo
+
+test: installed toolchain format tidy lint deny shims images tests doctests
+	@echo "make test: everything passed"
+
+installed:
+	scripts/install test
+
+toolchain:
+	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
+
+format:
+	$(CARGO) fmt --all -- --check
+
+lint:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+tidy:
+	$(CARGO) test --locked --quiet --test tidy
+
+# Licences, forbidden crates and sources can be checked anywhere. Advisories are looked up on the net, where it can be reached;
+# they change without a change here, so they are shown and do not fail the run.
+deny:
+	$(CARGO) deny --log-level error check licenses bans sources
+	@if GIT_TERMINAL_PROMPT=0 timeout 120 $(CARGO) deny --log-level error fetch db >/dev/null 2>&1; \
+	then $(CARGO) deny --log-level error check advisories || echo "make test: ADVISORIES above concern a crate in use"; \
+	else echo "make test: LEFT OUT: security advisories (their database cannot be reached from here)"; fi
+
+# As they are shipped: PostgreSQL starts one per segment, and the tests measure that.
+shims:
+	$(CARGO) build --locked --profile shim $(SHIMS)
+
+# For the tests that run PostgreSQL in a container.
+images:
+	@if docker info >/dev/null 2>&1; then scripts/images; \
+	else echo "make test: LEFT OUT: PostgreSQL in a container (docker does not answer)"; fi
+
+# The tidy test has run already; it is quick.
+tests:
+	@if $(CARGO) nextest --version >/dev/null 2>&1; \
+	then $(CARGO) nextest run --locked --workspace --profile ci; \
+	else $(CARGO) test --locked --workspace --all-targets --no-fail-fast -- --test-threads=2; fi
+
+doctests:
+	$(CARGO) test --locked --workspace --doc --quiet
