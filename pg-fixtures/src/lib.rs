@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod checksum;
+pub mod container;
 mod guard;
 pub mod poll;
 mod port;

@@ -25,7 +25,7 @@ pub enum StopMode {
 }
 
 impl StopMode {
-    const fn signal(self) -> Signal {
+    pub(crate) const fn signal(self) -> Signal {
         match self {
             Self::Smart => Signal::SIGTERM,
             Self::Fast => Signal::SIGINT,
