@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Envelope, Error, Repository, ResourceName, Result, Stored, keys};
 use crate::codec::Header;
+use crate::pg::records::Activity;
 use crate::pg::{Lsn, SegmentName, SegmentSize, SystemId, WalFileName};
 use crate::storage::ObjectKey;
 
@@ -41,7 +42,7 @@ pub struct WalAbout {
     pub end: Option<Lsn>,
     /// Its first and last commit and its restore points; absent where they were not looked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub activity: Option<serde_json::Value>,
+    pub activity: Option<Activity>,
 }
 
 /// A stored piece of a segment that was not complete when it was stored.
