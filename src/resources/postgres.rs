@@ -1,3 +1,4 @@
 //! PostgreSQL clusters: WAL in, base backups, restores, checks.
 
 pub mod archive;
+pub mod restore;

@@ -1,0 +1,189 @@
+//! The plan of a restore: which backup, which WAL, along which timelines, to where. Pure: from facts to a plan or a refusal.
+//!
+//! Invariants: a plan is only made where everything it needs is stored: the backup, and all WAL from its start to the target without a
+//! hole. What carries a plan out decides nothing. A refusal names the recovery windows, so that the next try can succeed.
+
+mod choose;
+mod refusal;
+mod text;
+
+use std::ops::Range;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::path::{Histories, StoredWal};
+use super::target::{Target, TargetAction};
+use crate::pg::records::Commit;
+use crate::pg::{Lsn, SegmentNumber, SegmentSize, SystemId, TimelineId};
+use crate::repository::{BackupEntry, Gap};
+
+pub use choose::{Route, choose_route};
+pub use refusal::{Reason, Refusal};
+
+/// What is stored of a cluster.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The cluster.
+    pub system_id: SystemId,
+    /// Its segment size.
+    pub segment_size: SegmentSize,
+    /// Its backups.
+    pub backups: Vec<BackupEntry>,
+    /// The stored history files.
+    pub histories: Histories,
+    /// The stored WAL.
+    pub stored: StoredWal,
+    /// The recorded gaps.
+    pub gaps: Vec<Gap>,
+}
+
+/// A stretch of time and WAL that a cluster can be restored to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Window {
+    /// The timeline that it leads to.
+    pub timeline: TimelineId,
+    /// The first consistent position.
+    pub start: Lsn,
+    /// Up to where WAL is stored behind it without a hole.
+    pub end: Lsn,
+    /// When the first backup in it was complete.
+    pub since: Timestamp,
+    /// The time of the last commit in it, where that was looked up.
+    pub until: Option<Timestamp>,
+}
+
+/// Where a target lies, found by looking into the stored WAL.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Located {
+    /// The last commit that recovery replays.
+    pub before: Option<Commit>,
+    /// The first commit that it leaves out.
+    pub after: Option<Commit>,
+    /// Where the record begins at which recovery stops, and the position after it.
+    #[serde(skip)]
+    pub stop: Option<Range<Lsn>>,
+    /// The last commit that is stored on the route.
+    #[serde(skip)]
+    pub last: Option<Commit>,
+    /// The end of the last complete record that is stored on the route.
+    #[serde(skip)]
+    pub records_end: Option<Lsn>,
+    /// Where restore points of the wanted name are.
+    #[serde(skip)]
+    pub named: Vec<Lsn>,
+    /// The search ended before the end of the WAL: that nothing was found proves nothing.
+    pub search_cut_short: bool,
+}
+
+/// Where the server is told to stop: the `recovery_target_*` settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stop {
+    /// The target as the server gets it. It can differ from the one asked for: a target at the very end of the archive, which no
+    /// record passes, is one that the server would wait for in vain.
+    pub target: Target,
+    /// `recovery_target_inclusive`.
+    pub inclusive: bool,
+    /// `recovery_target_timeline`; none for that of the backup, whose history is not stored or does not exist.
+    pub timeline: Option<TimelineId>,
+    /// `recovery_target_action`.
+    pub action: TargetAction,
+}
+
+/// One timeline's part of the WAL that is replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct WalPart {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// From where on.
+    pub start: Lsn,
+    /// Up to where.
+    pub end: Lsn,
+}
+
+/// What a restore will do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RestorePlan {
+    /// The cluster.
+    pub system_id: SystemId,
+    /// The backup that it begins with.
+    pub backup: BackupEntry,
+    /// What was asked for.
+    pub asked: Target,
+    /// What the server is told.
+    pub stop: Stop,
+    /// The commits around the target.
+    pub located: Located,
+    /// The WAL that is replayed.
+    pub wal: Vec<WalPart>,
+    /// The number of segments in it.
+    pub segments: u64,
+    /// How much it is, in bytes.
+    pub wal_bytes: u64,
+    /// How much of the backup is fetched, in bytes as stored.
+    pub stored_bytes: u64,
+    /// How much is written for it, in bytes.
+    pub plain_bytes: u64,
+    /// About how long everything takes, in seconds.
+    pub estimated_seconds: u64,
+    /// The windows that the target lies in, or could have.
+    pub windows: Vec<Window>,
+    /// What a person should know before.
+    pub warnings: Vec<String>,
+}
+
+/// How fast packs are fetched and written on a modest machine, in bytes of the restored cluster.
+const RESTORE_BYTES_PER_SECOND: u64 = 200 << 20;
+/// How fast WAL is replayed.
+const REPLAY_BYTES_PER_SECOND: u64 = 80 << 20;
+
+/// Makes the plan for a route and a target that was looked for on it.
+///
+/// # Errors
+/// A refusal, where the target cannot be reached.
+pub fn plan(facts: &Facts, route: &Route, located: Located) -> Result<RestorePlan, Refusal> {
+    let refused = |reason: Reason| Refusal { reason, windows: route.windows(located.last) };
+    let (stop, reached) = choose::stop(route, &located).map_err(refused)?;
+    let backup = choose::backup(facts, route, &reached).map_err(refused)?.clone();
+    let range = backup.postgres().start_lsn..reached.needed.max(backup.postgres().stop_lsn);
+    let first = SegmentNumber::containing(range.start, facts.segment_size);
+    let last = SegmentNumber::before(range.end, facts.segment_size);
+    let wal_bytes = range.end.bytes_since(range.start);
+    let timeline = route.path.timeline();
+    let named = timeline == TimelineId::FIRST || facts.histories.contains_key(&timeline);
+    Ok(RestorePlan {
+        system_id: facts.system_id,
+        asked: route.wanted.target.clone(),
+        stop: Stop { timeline: named.then_some(timeline), ..stop },
+        wal: parts(route, &range),
+        segments: last.0 + 1 - first.0,
+        wal_bytes,
+        stored_bytes: backup.stored_bytes,
+        plain_bytes: backup.plain_bytes,
+        estimated_seconds: estimate(backup.plain_bytes, wal_bytes),
+        windows: route.windows(located.last),
+        warnings: warnings(&located),
+        backup,
+        located,
+    })
+}
+
+const fn estimate(plain_bytes: u64, wal_bytes: u64) -> u64 {
+    plain_bytes / RESTORE_BYTES_PER_SECOND + wal_bytes / REPLAY_BYTES_PER_SECOND + 2
+}
+
+fn parts(route: &Route, range: &Range<Lsn>) -> Vec<WalPart> {
+    let part = |leg: &super::path::Leg| {
+        let (start, end) = (leg.start.max(range.start), leg.end.map_or(range.end, |end| end.min(range.end)));
+        (start < end).then_some(WalPart { timeline: leg.timeline, start, end })
+    };
+    route.path.legs().iter().filter_map(part).collect()
+}
+
+fn warnings(located: &Located) -> Vec<String> {
+    let cut_short = "the transaction was not found where it was looked for: if the server meets no end of it, recovery fails";
+    located.search_cut_short.then(|| cut_short.to_owned()).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! Why a restore cannot be planned, with the windows that it could be planned in.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::Window;
+use crate::pg::records::Commit;
+use crate::pg::{Lsn, TimelineId};
+use crate::repository::BackupId;
+use crate::resources::postgres::restore::target::Target;
+
+/// A target that cannot be reached.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}{}", Windows(.windows))]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// What the cluster can be restored to, on the timeline that was asked for.
+    pub windows: Vec<Window>,
+}
+
+/// Why a target cannot be reached.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Nothing is listed.
+    #[error("there is no backup to restore")]
+    NoBackup,
+    /// The backup that was asked for is not listed.
+    #[error("there is no backup {0}")]
+    UnknownBackup(BackupId),
+    /// No backup lies on that timeline or its ancestors.
+    #[error("no backup leads to timeline {timeline}; the timelines known here are {}", Timelines(.known))]
+    NoBackupOnTimeline {
+        /// What was asked for.
+        timeline: TimelineId,
+        /// What is known.
+        known: Vec<TimelineId>,
+    },
+    /// Earlier than a restored cluster can be consistent.
+    #[error("{} ({at}) lies before the first consistent point of {backup}", Shown(.target))]
+    BeforeFirstConsistentPoint {
+        /// What was asked for.
+        target: Target,
+        /// Where it lies.
+        at: Lsn,
+        /// Every backup, or the one that was asked for.
+        backup: String,
+    },
+    /// Past the end of what is stored.
+    #[error("{} lies past the end of the stored WAL, which is {end}", Shown(.target))]
+    AfterEnd {
+        /// What was asked for.
+        target: Target,
+        /// The end of the stored WAL.
+        end: Lsn,
+    },
+    /// No commit is stored that is later.
+    #[error("{time} is later than the last stored commit{}", LastCommit(.last))]
+    AfterLastCommit {
+        /// What was asked for.
+        time: Timestamp,
+        /// The last stored commit.
+        last: Option<Commit>,
+    },
+    /// WAL is missing on the way.
+    #[error("WAL is missing between {start} and {end}{}, which recovery from backup {backup} would have to cross", Noticed(.noticed))]
+    Gap {
+        /// Where the stored WAL ends.
+        start: Lsn,
+        /// Where it begins again.
+        end: Lsn,
+        /// When that was noticed, where it was.
+        noticed: Option<Timestamp>,
+        /// The newest backup before the target.
+        backup: BackupId,
+    },
+    /// No such restore point is stored.
+    #[error("there is no restore point named '{name}' in the stored WAL")]
+    UnknownName {
+        /// What was asked for.
+        name: String,
+    },
+    /// Several restore points have the name.
+    #[error("several restore points are named '{name}': at {}", Positions(.at))]
+    AmbiguousName {
+        /// What was asked for.
+        name: String,
+        /// Where they are.
+        at: Vec<Lsn>,
+    },
+    /// No commit of that transaction is stored.
+    #[error("there is no commit of transaction {xid} in the stored WAL")]
+    UnknownXid {
+        /// What was asked for.
+        xid: u32,
+    },
+}
+
+impl Refusal {
+    pub(super) const fn of(reason: Reason) -> Self {
+        Self { reason, windows: Vec::new() }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match &self.reason {
+            Reason::NoBackup => "take one with 'holdfast backup'".to_owned(),
+            Reason::UnknownBackup(_) => "'holdfast backups' lists them".to_owned(),
+            Reason::NoBackupOnTimeline { .. } => "choose another --target-timeline, or leave it out".to_owned(),
+            Reason::AfterLastCommit { last: Some(last), .. } => {
+                format!(
+                    "without a target everything stored is restored; --target-time '{}' is the same up to the last commit",
+                    last.time
+                )
+            }
+            Reason::AfterEnd { .. } | Reason::AfterLastCommit { .. } => {
+                "without a target everything stored is restored".to_owned()
+            }
+            Reason::AmbiguousName { .. } => "choose one with --target-lsn".to_owned(),
+            Reason::UnknownName { .. } | Reason::UnknownXid { .. } => {
+                "check the spelling and --target-timeline; --target-time finds the commits around a moment".to_owned()
+            }
+            Reason::BeforeFirstConsistentPoint { .. } | Reason::Gap { .. } => {
+                "choose a target within a window, or another --target-timeline".to_owned()
+            }
+        })
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self::of(reason)
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { timeline, start, end, since, until } = self;
+        match until {
+            Some(until) => write!(f, "{since} to {until} ({start} to {end}, timeline {timeline})"),
+            None => write!(f, "from {since} on ({start} to {end}, timeline {timeline})"),
+        }
+    }
+}
+
+struct Windows<'a>(&'a [Window]);
+
+impl fmt::Display for Windows<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = if self.0.len() > 1 { "; the recovery windows are " } else { "; the recovery window is " };
+        for (index, window) in self.0.iter().enumerate() {
+            write!(f, "{}{window}", if index == 0 { prefix } else { ", and " })?;
+        }
+        Ok(())
+    }
+}
+
+struct Timelines<'a>(&'a [TimelineId]);
+
+impl fmt::Display for Timelines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&text.join(", "))
+    }
+}
+
+struct Positions<'a>(&'a [Lsn]);
+
+impl fmt::Display for Positions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&text.join(", "))
+    }
+}
+
+struct Noticed<'a>(&'a Option<Timestamp>);
+
+impl fmt::Display for Noticed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |at| write!(f, " (noticed at {at})"))
+    }
+}
+
+struct LastCommit<'a>(&'a Option<Commit>);
+
+impl fmt::Display for LastCommit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(commit) => write!(f, ", which was at {} ({})", commit.time, commit.lsn),
+            None => f.write_str(": none is stored"),
+        }
+    }
+}
+
+/// A target in a sentence.
+pub(super) struct Shown<'a>(pub &'a Target);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Target::End => f.write_str("the end of the archive"),
+            Target::Immediate => f.write_str("the first consistent point"),
+            Target::Time(time) => write!(f, "time {time}"),
+            Target::Lsn(lsn) => write!(f, "LSN {lsn}"),
+            Target::Xid(xid) => write!(f, "transaction {xid}"),
+            Target::Name(name) => write!(f, "restore point '{name}'"),
+        }
+    }
+}

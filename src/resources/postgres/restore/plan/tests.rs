@@ -1,0 +1,240 @@
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::repository::{Detail, FramedObject, GapCause, PostgresBackup, ResourceKind, ResourceName};
+use crate::resources::postgres::restore::path::Switch;
+use crate::resources::postgres::restore::target::{TargetTimeline, Wanted};
+
+const SEGMENT: u64 = 16 << 20;
+
+fn time(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+/// A backup of `timeline` between two positions, finished at the second of its stop.
+fn backup(timeline: u32, lsn: Range<u64>) -> BackupEntry {
+    let detail = PostgresBackup {
+        system_id: SystemId(7),
+        timeline: TimelineId(timeline),
+        start_lsn: Lsn(lsn.start),
+        stop_lsn: Lsn(lsn.end),
+        server_version: 170_002,
+        wal_segment_bytes: SegmentSize::DEFAULT,
+        data_directory_mode: "0700".to_owned(),
+        data_checksums: true,
+        label: String::new(),
+        compression: crate::codec::Compression::Lz4,
+        manifest: FramedObject { name: String::new(), frames: crate::codec::FrameIndex::default() },
+        tablespaces: vec![],
+        files: 0,
+    };
+    BackupEntry {
+        format: BackupEntry::FORMAT,
+        id: crate::repository::BackupId::new(time(lsn.start as i64), lsn.start),
+        resource: ResourceName::new(ResourceKind::Postgres, "main").unwrap(),
+        started_at: time(lsn.start as i64),
+        finished_at: time(lsn.end as i64),
+        made_by: String::new(),
+        plain_bytes: 0,
+        stored_bytes: 0,
+        objects: vec![],
+        detail: Detail::Postgres(detail),
+    }
+}
+
+fn facts(backups: Vec<BackupEntry>, stored: &[(u32, Range<u64>)]) -> Facts {
+    let mut by_timeline: BTreeMap<TimelineId, Vec<Range<Lsn>>> = BTreeMap::new();
+    for (timeline, range) in stored {
+        by_timeline.entry(TimelineId(*timeline)).or_default().push(Lsn(range.start)..Lsn(range.end));
+    }
+    let (system_id, segment_size) = (SystemId(7), SegmentSize::DEFAULT);
+    Facts { system_id, segment_size, backups, histories: Histories::new(), stored: by_timeline, gaps: vec![] }
+}
+
+fn commit(lsn: u64) -> Commit {
+    Commit { lsn: Lsn(lsn), end: Lsn(lsn + 8), time: time(lsn as i64), xid: u32::try_from(lsn).unwrap() }
+}
+
+fn made(facts: &Facts, wanted: &Wanted, located: Located) -> Result<RestorePlan, Reason> {
+    choose_route(facts, wanted).and_then(|route| plan(facts, &route, located)).map_err(|refusal| refusal.reason)
+}
+
+fn to(target: Target) -> Wanted {
+    Wanted { target, ..Wanted::END }
+}
+
+/// What the search finds for a record at that place.
+fn found(lsn: u64) -> Located {
+    Located { stop: Some(Lsn(lsn)..Lsn(lsn + 8)), last: Some(commit(900)), ..Located::default() }
+}
+
+fn start_of(plan: &RestorePlan) -> u64 {
+    plan.backup.postgres().start_lsn.0
+}
+
+#[test]
+fn the_newest_backup_before_the_target_is_taken() {
+    let facts = facts(vec![backup(1, 100..150), backup(1, 300..350), backup(1, 600..650)], &[(1, 0..1000)]);
+    for (lsn, start) in [(150, 100), (349, 100), (350, 300), (649, 300), (650, 600), (990, 600)] {
+        let plan = made(&facts, &to(Target::Lsn(Lsn(lsn))), Located::default()).unwrap();
+        assert_eq!((start_of(&plan), plan.wal[0].end), (start, Lsn(lsn.max(150))), "{lsn}");
+        let plan = made(&facts, &to(Target::Time(time(0))), found(lsn)).unwrap();
+        assert_eq!(start_of(&plan), start, "a time that lies at {lsn}");
+    }
+    assert_eq!(start_of(&made(&facts, &to(Target::End), Located::default()).unwrap()), 600);
+}
+
+#[test]
+fn a_target_before_the_first_consistent_point_is_refused() {
+    let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
+    for (target, located) in [(Target::Lsn(Lsn(149)), Located::default()), (Target::Time(time(0)), found(120))] {
+        let refused = made(&facts, &to(target), located);
+        assert!(matches!(refused, Err(Reason::BeforeFirstConsistentPoint { .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_target_past_the_end_is_refused() {
+    let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
+    let last = Located { last: Some(commit(900)), records_end: Some(Lsn(990)), ..Located::default() };
+    let after = made(&facts, &to(Target::Time(time(901))), last.clone());
+    assert_eq!(after, Err(Reason::AfterLastCommit { time: time(901), last: Some(commit(900)) }));
+    let after = made(&facts, &to(Target::Lsn(Lsn(991))), last);
+    assert_eq!(after, Err(Reason::AfterEnd { target: Target::Lsn(Lsn(991)), end: Lsn(990) }));
+}
+
+#[test]
+fn the_time_of_the_last_commit_and_the_very_end_are_reached() {
+    let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
+    let last = Located { last: Some(commit(900)), records_end: Some(Lsn(990)), ..Located::default() };
+    let plan = made(&facts, &to(Target::Time(time(900))), last.clone()).unwrap();
+    assert_eq!((plan.stop.target, plan.stop.inclusive), (Target::Lsn(Lsn(900)), true));
+    let plan = made(&facts, &to(Target::Lsn(Lsn(990))), last.clone()).unwrap();
+    assert_eq!(plan.stop.target, Target::End);
+    let paused = Wanted { action: TargetAction::Pause, ..to(Target::Lsn(Lsn(990))) };
+    assert!(matches!(made(&facts, &paused, last), Err(Reason::AfterEnd { .. })));
+}
+
+#[test]
+fn a_gap_is_never_crossed() {
+    let mut facts = facts(vec![backup(1, 100..150)], &[(1, 0..400), (1, 500..1000)]);
+    let (start, end) = (Lsn(400), Lsn(500));
+    facts.gaps.push(Gap { timeline: TimelineId(1), start, end, cause: GapCause::RemovedByServer, noticed_at: time(1) });
+    let expected = Reason::Gap { start, end, noticed: Some(time(1)), backup: facts.backups[0].id.clone() };
+    for target in [Target::End, Target::Lsn(Lsn(450)), Target::Lsn(Lsn(900))] {
+        assert_eq!(made(&facts, &to(target), Located::default()), Err(expected.clone()));
+    }
+    assert!(made(&facts, &to(Target::Lsn(Lsn(399))), Located::default()).is_ok());
+    facts.backups.push(backup(1, 600..650));
+    assert_eq!(start_of(&made(&facts, &to(Target::End), Located::default()).unwrap()), 600);
+    let route = choose_route(&facts, &Wanted::END).unwrap();
+    let windows: Vec<(u64, u64)> = route.windows(None).iter().map(|window| (window.start.0, window.end.0)).collect();
+    assert_eq!(windows, [(150, 400), (650, 1000)]);
+}
+
+fn forked() -> Facts {
+    let mut facts =
+        facts(vec![backup(1, 100..150), backup(1, 500..550), backup(3, 700..750)], &[(1, 0..1000), (2, 0..600), (3, 0..1000)]);
+    let switch = |timeline: u32, end: u64| Switch { timeline: TimelineId(timeline), end: Lsn(end) };
+    facts.histories.insert(TimelineId(2), vec![switch(1, 400)]);
+    facts.histories.insert(TimelineId(3), vec![switch(1, 600)]);
+    facts
+}
+
+#[test]
+fn a_backup_is_only_taken_if_the_timeline_descends_from_it() {
+    let on = |timeline: u32, lsn: u64| {
+        let wanted = Wanted { timeline: TargetTimeline::Number(TimelineId(timeline)), ..to(Target::Lsn(Lsn(lsn))) };
+        made(&forked(), &wanted, Located::default()).map(|plan| start_of(&plan))
+    };
+    assert_eq!(on(1, 900), Ok(500));
+    assert_eq!(on(2, 580), Ok(100), "timeline 2 leaves before the second backup");
+    assert_eq!(on(3, 650), Ok(500));
+    assert_eq!(on(3, 900), Ok(700));
+    assert!(matches!(on(9, 900), Err(Reason::NoBackupOnTimeline { .. })));
+}
+
+#[test]
+fn the_latest_timeline_is_the_default_and_the_current_one_that_of_the_backup() {
+    let facts = forked();
+    let timeline = |wanted: &Wanted| choose_route(&facts, wanted).unwrap().path.timeline().0;
+    let second = Some(facts.backups[1].id.clone());
+    assert_eq!(timeline(&Wanted::END), 3);
+    assert_eq!(timeline(&Wanted { backup: second.clone(), ..Wanted::END }), 3);
+    assert_eq!(timeline(&Wanted { backup: second, timeline: TargetTimeline::Current, ..Wanted::END }), 1);
+}
+
+#[test]
+fn the_wal_is_listed_by_timeline() {
+    let wanted = Wanted { backup: Some(forked().backups[1].id.clone()), ..to(Target::Lsn(Lsn(900))) };
+    let plan = made(&forked(), &wanted, Located::default()).unwrap();
+    let parts: Vec<(u32, u64, u64)> = plan.wal.iter().map(|part| (part.timeline.0, part.start.0, part.end.0)).collect();
+    assert_eq!(parts, [(1, 500, 600), (3, 600, 900)]);
+    assert_eq!(plan.stop.timeline, Some(TimelineId(3)));
+}
+
+#[test]
+fn names_and_transactions_that_are_not_stored_are_refused() {
+    let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
+    let nothing = || Located { last: Some(commit(900)), ..Located::default() };
+    let name = || to(Target::Name("before".to_owned()));
+    assert_eq!(made(&facts, &name(), nothing()), Err(Reason::UnknownName { name: "before".to_owned() }));
+    let twice = Located { named: vec![Lsn(200), Lsn(300)], ..found(200) };
+    assert!(matches!(made(&facts, &name(), twice), Err(Reason::AmbiguousName { .. })));
+    assert_eq!(made(&facts, &to(Target::Xid(5)), nothing()), Err(Reason::UnknownXid { xid: 5 }));
+    let unsure = made(&facts, &to(Target::Xid(5)), Located { search_cut_short: true, ..nothing() }).unwrap();
+    assert_eq!(unsure.warnings.len(), 1);
+}
+
+#[test]
+fn a_refusal_shows_the_window() {
+    let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
+    let route = choose_route(&facts, &to(Target::Time(time(901)))).unwrap();
+    let refusal = plan(&facts, &route, Located { last: Some(commit(900)), ..Located::default() }).unwrap_err();
+    let message = refusal.to_string();
+    assert!(message.ends_with("(0/96 to 0/3E8, timeline 1)"), "{message}");
+    assert!(message.contains(&format!("{} to {}", time(150), time(900))), "{message}");
+    assert!(choose_route(&Facts { backups: vec![], ..facts }, &Wanted::END).unwrap_err().hint().is_some());
+}
+
+#[test]
+fn a_plan_can_be_read_by_people_and_by_programs() {
+    let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
+    let located = Located { before: Some(commit(200)), after: Some(commit(300)), ..found(300) };
+    let plan = made(&facts, &to(Target::Time(time(250))), located).unwrap();
+    assert!(plan.to_string().contains("first one left out: "), "{plan}");
+    let json = serde_json::to_value(&plan).unwrap();
+    assert_eq!(json["asked"]["kind"], "time");
+    assert_eq!(json["located"]["before"]["lsn"], "0/C8");
+}
+
+/// Backups and holes at random on one timeline.
+fn layouts() -> impl Strategy<Value = (Vec<(u64, u64)>, Vec<Range<u64>>)> {
+    let backups = prop::collection::vec((0_u64..90, 1_u64..9), 0..5);
+    let stored = prop::collection::vec((0_u64..90, 1_u64..40).prop_map(|(start, size)| start..start + size), 0..5);
+    (backups, stored)
+}
+
+proptest! {
+    #[test]
+    fn a_plan_is_made_if_and_only_if_all_wal_it_needs_is_stored((backups, stored) in layouts(), target in 0_u64..130) {
+        let in_segments = |range: Range<u64>| range.start * SEGMENT..range.end * SEGMENT;
+        let entries = backups.iter().map(|(at, size)| backup(1, in_segments(*at..at + size))).collect();
+        let stored_ranges: Vec<(u32, Range<u64>)> = stored.iter().cloned().map(|range| (1, in_segments(range))).collect();
+        let facts = facts(entries, &stored_ranges);
+        let is_stored = |segment: u64| stored.iter().any(|range| range.contains(&segment));
+        let end = stored.iter().map(|range| range.end).max().unwrap_or(0);
+        let reaches = |(at, size): &(u64, u64)| at + size <= target && (*at..target).all(is_stored);
+        let lsn = target * SEGMENT;
+        let made = made(&facts, &to(Target::Lsn(Lsn(lsn))), Located::default());
+        if let Ok(plan) = &made {
+            let start = start_of(plan) / SEGMENT;
+            prop_assert!((start..target).all(is_stored), "{plan:?}");
+            prop_assert!(plan.backup.postgres().stop_lsn.0 <= lsn);
+        }
+        prop_assert_eq!(made.is_ok(), target <= end && backups.iter().any(reaches), "{:?}", made);
+    }
+}

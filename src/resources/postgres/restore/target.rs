@@ -1,0 +1,194 @@
+//! Where recovery is to end, as it was asked for.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::pg::{Lsn, TimelineId};
+use crate::repository::BackupId;
+
+/// Where recovery is to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", content = "value")]
+pub enum Target {
+    /// Behind everything that is stored.
+    End,
+    /// As soon as the cluster is consistent.
+    Immediate,
+    /// Behind the last transaction committed at or before that time.
+    Time(Timestamp),
+    /// Behind the first record that begins at or past that position.
+    Lsn(Lsn),
+    /// Behind the commit of that transaction.
+    Xid(u32),
+    /// At a restore point made with `pg_create_restore_point`.
+    Name(String),
+}
+
+/// Which timeline recovery follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetTimeline {
+    /// The highest one that descends from the backup.
+    Latest,
+    /// The one on which the backup was taken.
+    Current,
+    /// That one.
+    Number(TimelineId),
+}
+
+/// What the server does when it has reached the target (`recovery_target_action`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetAction {
+    /// Ends recovery and takes writes, on a new timeline.
+    Promote,
+    /// Stays in recovery and takes queries.
+    Pause,
+    /// Shuts down.
+    Shutdown,
+}
+
+impl TargetAction {
+    /// As it stands in PostgreSQL's configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Promote => "promote",
+            Self::Pause => "pause",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Everything that decides where recovery ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The target.
+    pub target: Target,
+    /// Whether what lies exactly at the target is left out.
+    pub exclusive: bool,
+    /// The timeline to follow.
+    pub timeline: TargetTimeline,
+    /// What happens there.
+    pub action: TargetAction,
+    /// The backup to begin with; chosen where none is given.
+    pub backup: Option<BackupId>,
+}
+
+impl Wanted {
+    /// The end of the archive, on the latest timeline.
+    pub const END: Self = Self {
+        target: Target::End,
+        exclusive: false,
+        timeline: TargetTimeline::Latest,
+        action: TargetAction::Promote,
+        backup: None,
+    };
+}
+
+/// Text that names no moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TimeError {
+    /// It says neither how far from UTC it is meant nor in which zone.
+    #[error("'{text}' has no offset from UTC and no time zone; write it as in '{example}' or '{zoned}'")]
+    NoOffset {
+        /// What was given.
+        text: String,
+        /// The same with an offset.
+        example: String,
+        /// The same with a zone.
+        zoned: String,
+    },
+    /// In that zone the clocks showed it twice or never, because they were changed.
+    #[error("'{text}' is not one moment: the clocks of {zone} were changed then; write it with an offset, as in '{example}'")]
+    Ambiguous {
+        /// What was given.
+        text: String,
+        /// The zone.
+        zone: String,
+        /// The same with an offset.
+        example: String,
+    },
+    /// It is no time at all.
+    #[error("'{0}' is not a time; write it as in '2026-11-22 14:30:00+01' or '2026-11-22 14:30:00 Europe/Berlin'")]
+    NotATime(String),
+}
+
+/// Reads a moment: with an offset (`2026-11-22 14:30:00+01`, `2026-11-22T13:30:00Z`) or a zone (`2026-11-22 14:30:00 Europe/Berlin`).
+/// Cut to microseconds, which is what PostgreSQL knows.
+///
+/// # Errors
+/// When it is no time, or does not say which moment it means.
+pub fn parse_time(text: &str) -> Result<Timestamp, TimeError> {
+    let text = text.trim();
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(in_microseconds(time));
+    }
+    if let Ok(civil) = civil(text)
+        && !text.contains('[')
+    {
+        let example = format!("{}+01", civil.strftime("%F %T"));
+        let zoned = format!("{} Europe/Berlin", civil.strftime("%F %T"));
+        return Err(TimeError::NoOffset { text: text.to_owned(), example, zoned });
+    }
+    let not_a_time = || TimeError::NotATime(text.to_owned());
+    let (head, tail) = text.trim_end_matches(']').rsplit_once([' ', '[']).ok_or_else(not_a_time)?;
+    let civil = civil(head.trim()).map_err(|_| not_a_time())?;
+    let zone = TimeZone::get(tail).map_err(|_| not_a_time())?;
+    let ambiguous = || {
+        let (text, zone) = (text.to_owned(), tail.to_owned());
+        TimeError::Ambiguous { text, zone, example: format!("{}+01", civil.strftime("%F %T")) }
+    };
+    zone.to_ambiguous_timestamp(civil).unambiguous().map(in_microseconds).map_err(|_| ambiguous())
+}
+
+fn civil(text: &str) -> Result<DateTime, jiff::Error> {
+    text.parse()
+}
+
+fn in_microseconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_with_an_offset_or_a_zone_is_one_moment() {
+        for text in [
+            "2026-11-22T13:30:00Z",
+            "2026-11-22 13:30:00Z",
+            "2026-11-22 14:30:00+01",
+            "2026-11-22 14:30+01:00",
+            "2026-11-22 13:30:00 UTC",
+            "2026-11-22 14:30:00 Europe/Berlin",
+            "2026-11-22T14:30:00[Europe/Berlin]",
+            " 2026-11-22 13:30:00.0000001+00 ",
+        ] {
+            assert_eq!(parse_time(text).map(|time| time.to_string()), Ok("2026-11-22T13:30:00Z".to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_without_an_offset_is_refused_with_an_example() {
+        let message = parse_time("2026-11-22 14:30").expect_err("no offset").to_string();
+        assert!(message.contains("'2026-11-22 14:30:00+01'"), "{message}");
+    }
+
+    #[test]
+    fn a_time_that_the_clocks_showed_twice_or_never_is_refused() {
+        for text in ["2026-10-25 02:30:00 Europe/Berlin", "2026-03-29 02:30:00 Europe/Berlin"] {
+            assert!(matches!(parse_time(text), Err(TimeError::Ambiguous { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in ["", "yesterday", "14:30", "2026-13-01 00:00:00Z", "2026-11-22 02:30 PM", "2026-11-22 14:30:00 Nowhere/Land"]
+        {
+            assert!(matches!(parse_time(text), Err(TimeError::NotATime(_))), "{text}: {:?}", parse_time(text));
+        }
+    }
+}
