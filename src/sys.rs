@@ -2,3 +2,4 @@
 
 pub mod clock;
 pub mod durable;
+pub mod local_postgres;
