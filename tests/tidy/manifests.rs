@@ -15,6 +15,20 @@ fn the_program_does_not_ship_the_fixtures() {
     assert!(!dependencies(&manifest).iter().any(|(_, name)| name == "pg-fixtures"));
 }
 
+#[test]
+fn every_dependency_has_a_reason() {
+    let manifests = tree::files().into_iter().filter(|path| path.ends_with("Cargo.toml"));
+    let decisions = tree::files().into_iter().filter(|path| path.starts_with("docs/decisions/"));
+    let reasons: String = decisions.filter_map(|path| tree::read(&path)).collect();
+    tree::report(manifests.flat_map(|path| without_reason(&path, &tree::read(&path).unwrap_or_default(), &reasons)));
+}
+
+fn without_reason(path: &str, manifest: &str, reasons: &str) -> Vec<Finding> {
+    let why = "docs/decisions/ says for each dependency, named in `code`, why it is there";
+    let unknown = dependencies(manifest).into_iter().filter(|(_, name)| !reasons.contains(&format!("`{name}`")));
+    unknown.map(|(line, what)| Finding { file: path.to_owned(), line, what, why }).collect()
+}
+
 fn dependencies_beyond(path: &str, allowed: &[&str]) -> Vec<Finding> {
     let manifest = tree::read(path).unwrap_or_else(|| panic!("{path} is missing"));
     let why = "PostgreSQL deletes or replays WAL by a shim's exit code: it must be readable in one sitting, and start at once";
@@ -49,5 +63,13 @@ mod tests {
                         [target.'cfg(unix)'.dependencies]\nd = { path = \"d\" }\n[build-dependencies.e]\nversion = \"1\"\n";
         let names: Vec<String> = dependencies(manifest).into_iter().map(|(_, name)| name).collect();
         assert_eq!(names, ["a", "b", "d", "e"]);
+    }
+
+    #[test]
+    fn a_dependency_without_a_reason_is_found() {
+        let manifest = "[dependencies]\na = \"1\"\nb = \"1\"\n[dev-dependencies]\nc = \"1\"\n";
+        let found: Vec<String> =
+            without_reason("Cargo.toml", manifest, "`a`: for this. b: not in code").into_iter().map(|f| f.what).collect();
+        assert_eq!(found, ["b"]);
     }
 }
