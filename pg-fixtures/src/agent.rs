@@ -205,6 +205,20 @@ impl Drop for Holdfast {
     }
 }
 
+/// The path of a shim (`holdfast-archive-command`), as it is shipped, for the configuration of a server.
+///
+/// `program` is the program under test (`env!("CARGO_BIN_EXE_holdfast")`): the shims are built into the same target directory.
+///
+/// # Panics
+/// When it is not built.
+#[must_use]
+pub fn shim(program: &str, name: &str) -> PathBuf {
+    let target = Path::new(program).ancestors().nth(2).expect("the program is in a folder of the target directory");
+    let path = target.join("shim").join(name);
+    assert!(path.exists(), "{} is not built: run make shims", path.display());
+    ServerUser::current().reachable(&path)
+}
+
 fn end(process: &mut Child) {
     drop(process.kill());
     drop(process.wait());

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::unistd::{Gid, Uid, User, chown};
 
@@ -83,10 +84,23 @@ fn copy_of(program: &Path) -> PathBuf {
     let copy = directory.join(program.file_name().expect("a program has a name"));
     if !copy.exists() {
         fs::create_dir_all(&directory).expect("create the directory of copied programs");
+        remove_old_copies(directory.parent().expect("it was joined of two parts"));
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("open the directory of copied programs");
         let unfinished = directory.join(format!("unfinished-{}", std::process::id()));
         fs::copy(program, &unfinished).expect("copy a program");
         fs::rename(&unfinished, &copy).expect("name the copied program");
     }
     copy
+}
+
+/// Removes copies that no test can be using any more: those of more than a day ago.
+fn remove_old_copies(directory: &Path) {
+    let old = |entry: &fs::DirEntry| {
+        entry.metadata().is_ok_and(|metadata| {
+            metadata.modified().is_ok_and(|time| time.elapsed().is_ok_and(|age| age > Duration::from_secs(24 * 60 * 60)))
+        })
+    };
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten().filter(old) {
+        drop(fs::remove_dir_all(entry.path())); // another test may have removed it
+    }
 }

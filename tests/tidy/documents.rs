@@ -11,6 +11,23 @@ fn every_link_to_a_file_leads_somewhere() {
     tree::report(documents.flat_map(|path| broken_links(&path, &tree::read(&path).unwrap_or_default(), tree::read)));
 }
 
+/// What a newcomer, a packager and someone without the program look for.
+#[test]
+fn the_main_documents_are_there() {
+    let files = tree::files();
+    let missing = |name: &&&str| !files.iter().any(|path| path == **name);
+    let names = [
+        "LICENSE",
+        "README.md",
+        "docs/architecture.md",
+        "docs/configuration.md",
+        "docs/format.md",
+        "docs/hand-recovery.md",
+        "docs/operations.md",
+    ];
+    assert_eq!(names.iter().filter(missing).collect::<Vec<_>>(), Vec::<&&str>::new());
+}
+
 /// The links of a document that name a file or a heading that is not there. `read` gives a file's text.
 fn broken_links(path: &str, text: &str, read: impl Fn(&str) -> Option<String>) -> Vec<Finding> {
     let broken = |(line, link): (usize, String)| {
