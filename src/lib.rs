@@ -4,6 +4,7 @@ pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod pg;
+pub mod pgwire;
 pub mod repository;
 pub mod resources;
 pub mod storage;
