@@ -4,11 +4,15 @@
 //! returns a typed error; none panics. What differs between major versions stands in one table, `version`.
 
 mod bytes;
+pub mod checksum;
 pub mod control;
+pub mod history;
 mod identity;
+pub mod label;
 mod lsn;
 pub mod page;
 pub mod records;
+pub mod recovery;
 mod segment;
 pub mod time;
 pub mod version;
