@@ -4,3 +4,5 @@
 mod control_file;
 #[path = "formats/records.rs"]
 mod records;
+#[path = "formats/recovery.rs"]
+mod recovery;
