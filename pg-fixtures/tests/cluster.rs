@@ -162,8 +162,10 @@ fn a_killed_test_leaves_no_server_behind() {
     poll::until(SOON, "the victim has a server", || note.exists());
     let text = std::fs::read_to_string(&note).expect("read the note");
     let directory = Path::new(text.lines().next().expect("a directory"));
-    assert!(directory.join("postmaster.pid").exists());
+    let pid_file = std::fs::read_to_string(directory.join("postmaster.pid")).expect("read postmaster.pid");
+    let server = Path::new("/proc").join(pid_file.lines().next().expect("a process id"));
+    assert!(server.exists());
     victim.kill().expect("kill the victim");
     victim.wait().expect("reap the victim");
-    poll::until(SOON, "the server and its files are gone", || !directory.exists());
+    poll::until(SOON, "the server and its files are gone", || !directory.exists() && !server.exists());
 }
