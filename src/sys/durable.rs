@@ -146,7 +146,7 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// The folder that a path lies in; `.` for a bare name.
-fn parent_of(path: &Path) -> &Path {
+pub fn parent_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 

@@ -4,3 +4,4 @@
 //! or it is not counted: PostgreSQL reads a segment from there.
 
 pub mod coverage;
+pub mod push;

@@ -1,0 +1,203 @@
+//! One file from PostgreSQL's `pg_wal` into the repository: what `archive_command` asks for.
+//!
+//! Invariants: a file is checked against its name, its cluster and its size before a byte of it is stored. When `push` returns `Ok`
+//! all of it is durable. The same content again is success, other content under the same name is an error. Memory does not grow with
+//! the segment size: segments of more than `PIECE_BYTES` are read and stored piece by piece.
+
+mod cluster;
+mod error;
+mod read;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use tokio::sync::Mutex;
+
+use crate::pg::history::TimelineHistory;
+use crate::pg::page::{check_first_page, check_segment};
+use crate::pg::records::{Activity, Scanner};
+use crate::pg::{Lsn, SegmentName, SegmentSize, SystemId, WalFileName};
+use crate::repository::{Repository, ResourceName, Slice, Stored, WalAbout, WalArchive, WalSource};
+use read::SourceFile;
+
+pub use error::{Error, Result};
+
+/// Segments up to this size are one object; larger ones are stored for good as slices that begin and end at multiples of it.
+pub const PIECE_BYTES: u64 = 16 << 20;
+
+/// No history or `.backup` file is larger.
+const SMALL_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Pushes the files of one resource. Remembers which clusters the repository knows, so that one value serves many files.
+#[derive(Debug)]
+pub struct Pusher {
+    repository: Repository,
+    resource: ResourceName,
+    archives: Mutex<HashMap<SystemId, WalArchive>>,
+}
+
+/// A file that is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pushed {
+    /// Its name.
+    pub name: WalFileName,
+    /// Whether it was stored before, with the same content.
+    pub stored: Stored,
+}
+
+impl Pusher {
+    /// Pushes into `repository`, under the name `resource`.
+    #[must_use]
+    pub fn new(repository: Repository, resource: ResourceName) -> Self {
+        Self { repository, resource, archives: Mutex::default() }
+    }
+
+    /// Stores the file at `path`, which lies in the `pg_wal` of its cluster, or is a copy of such a file.
+    ///
+    /// # Errors
+    /// When it is not what its name says, is another cluster's, or cannot be stored. Nothing of it counts as stored then.
+    pub async fn push(&self, path: &Path) -> Result<Pushed> {
+        let name: WalFileName = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().parse()?;
+        let file = SourceFile::open(path).await?;
+        let archive = self.archive_of(&file, name).await?;
+        let stored = match name {
+            WalFileName::Segment(segment) | WalFileName::Partial(segment) => {
+                if archive.segment_size().bytes() <= PIECE_BYTES {
+                    whole(&archive, &file, name, segment).await?
+                } else {
+                    pieces(&archive, &file, name, segment).await?
+                }
+            }
+            WalFileName::Backup(..) | WalFileName::History(_) => small(&archive, &file, name).await?,
+        };
+        Ok(Pushed { name, stored })
+    }
+
+    /// The WAL of the cluster that the file belongs to.
+    async fn archive_of(&self, file: &SourceFile, name: WalFileName) -> Result<WalArchive> {
+        let system_id = match cluster::of_file(file, name).await? {
+            Some(system_id) => system_id,
+            None => self.only_cluster(file).await?,
+        };
+        let mut archives = self.archives.lock().await;
+        if let Some(archive) = archives.get(&system_id) {
+            return Ok(archive.clone());
+        }
+        let lineage = self.repository.lineage_of(&self.resource, system_id).await?;
+        let archive = self.repository.wal(&self.resource, &lineage);
+        archives.insert(system_id, archive.clone());
+        Ok(archive)
+    }
+
+    async fn only_cluster(&self, file: &SourceFile) -> Result<SystemId> {
+        match self.repository.lineages(&self.resource).await?.as_slice() {
+            [lineage] => Ok(lineage.system_id),
+            _ => Err(Error::UnknownCluster { path: file.path().to_owned(), resource: self.resource.to_string() }),
+        }
+    }
+}
+
+/// Stores a segment, or the unfinished one of a timeline that has ended, as one object.
+async fn whole(archive: &WalArchive, file: &SourceFile, name: WalFileName, segment: SegmentName) -> Result<Stored> {
+    let (size, system_id) = (archive.segment_size(), archive.system_id());
+    file.check_length(segment, size)?;
+    let bytes = file.read(0..size.bytes()).await?;
+    let checked = tokio::task::spawn_blocking(move || {
+        check_segment(&bytes, segment, size, Some(system_id))?;
+        let mut scanner = Scanner::new(start_of(segment, size), size);
+        scanner.feed(&bytes);
+        Ok::<_, Error>((bytes, scanner.take_activity()))
+    });
+    let (bytes, activity) = checked.await.map_err(|panic| Error::Interrupted { detail: panic.to_string() })??;
+    let start = start_of(segment, size);
+    let end = match name {
+        // Behind the last record of an unfinished segment there is no WAL, whatever bytes the file has there.
+        WalFileName::Partial(_) => activity.end.unwrap_or(start),
+        _ => Lsn(start.0 + size.bytes()),
+    };
+    Ok(archive.put_file(name, bytes, &about(archive, start..end, &activity)).await?)
+}
+
+/// Stores a segment of more than `PIECE_BYTES` as slices; of an unfinished one those that hold WAL.
+async fn pieces(archive: &WalArchive, file: &SourceFile, name: WalFileName, segment: SegmentName) -> Result<Stored> {
+    let size = archive.segment_size();
+    file.check_length(segment, size)?;
+    let start = start_of(segment, size);
+    let mut scanner = Scanner::new(start, size);
+    let mut stored = Stored::Identical;
+    for at in (0..size.bytes()).step_by(usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX)) {
+        let bytes = file.read(at..at + PIECE_BYTES).await?;
+        if at == 0 {
+            check_first_page(&bytes, segment, size, Some(archive.system_id()))?;
+        }
+        let (bytes, activity, back) = scan(scanner, bytes).await?;
+        scanner = back;
+        let ended = matches!(name, WalFileName::Partial(_)) && activity.end.is_none();
+        if ended && at > 0 {
+            break;
+        }
+        let slice = Slice { segment, bytes: at..at + PIECE_BYTES };
+        let about = about(archive, Lsn(start.0 + at)..Lsn(start.0 + at + PIECE_BYTES), &activity);
+        if archive.put_slice(&slice, bytes, &about).await? == Stored::New {
+            stored = Stored::New;
+        }
+    }
+    Ok(stored)
+}
+
+/// Follows the records of one piece, on a thread that may be busy.
+async fn scan(mut scanner: Scanner, bytes: Bytes) -> Result<(Bytes, Activity, Scanner)> {
+    let scanned = tokio::task::spawn_blocking(move || {
+        scanner.feed(&bytes);
+        (bytes, scanner.take_activity(), scanner)
+    });
+    scanned.await.map_err(|panic| Error::Interrupted { detail: panic.to_string() })
+}
+
+/// Stores a history or `.backup` file.
+async fn small(archive: &WalArchive, file: &SourceFile, name: WalFileName) -> Result<Stored> {
+    if file.length() > SMALL_FILE_BYTES_MAX {
+        return Err(file.malformed(format!("{} bytes are more than such a file has", file.length())));
+    }
+    let bytes = file.read(0..file.length()).await?;
+    check_small(&bytes, name).map_err(|detail| file.malformed(detail))?;
+    let about =
+        WalAbout { system_id: archive.system_id(), source: WalSource::ArchiveCommand, start: None, end: None, activity: None };
+    Ok(archive.put_file(name, bytes, &about).await?)
+}
+
+fn check_small(bytes: &[u8], name: WalFileName) -> std::result::Result<(), String> {
+    let text = String::from_utf8_lossy(bytes);
+    match name {
+        WalFileName::History(timeline) => {
+            let history = TimelineHistory::parse(timeline, bytes).map_err(|error| error.to_string())?;
+            if history.parent().is_none() {
+                return Err("it names no ancestor".to_owned());
+            }
+        }
+        // As `pg_backup_stop` writes it: the segment in its first line is that of the name.
+        WalFileName::Backup(segment, _) if !text.lines().next().is_some_and(|line| line.contains(&segment.to_string())) => {
+            return Err(format!("its first line does not name segment {segment}"));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn start_of(segment: SegmentName, size: SegmentSize) -> Lsn {
+    segment.number(size).map_or(Lsn::INVALID, |number| number.start(size))
+}
+
+fn about(archive: &WalArchive, range: std::ops::Range<Lsn>, activity: &Activity) -> WalAbout {
+    WalAbout {
+        system_id: archive.system_id(),
+        source: WalSource::ArchiveCommand,
+        start: Some(range.start),
+        end: Some(range.end),
+        activity: Some(activity.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::codec::Compression;
+use crate::pg::page::{PAGE_BYTES, SegmentError};
+use crate::pg::{SegmentNumber, TimelineId};
+use crate::repository::{self, Lineage, NewLineage};
+use crate::resources::postgres::restore::fetch::{Absence, Fetched, Fetcher, Patience};
+use crate::storage::FileStore;
+
+const OURS: SystemId = SystemId(7_300_000_000_000_000_001);
+
+struct Scratch {
+    folder: tempfile::TempDir,
+    repository: Repository,
+    size: SegmentSize,
+}
+
+impl Scratch {
+    async fn new(segment_bytes: u64) -> Self {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let store = FileStore::create(&folder.path().join("store")).await.expect("a store");
+        let (repository, _) = Repository::create(Arc::new(store), Compression::default()).await.expect("a repository");
+        let size = SegmentSize::try_from(segment_bytes).expect("a valid size");
+        let scratch = Self { folder, repository, size };
+        let lineage = scratch.lineage();
+        scratch.repository.add_lineage(&resource(), &lineage, NewLineage::OnlyFirst).await.expect("added");
+        scratch
+    }
+
+    fn lineage(&self) -> Lineage {
+        Lineage { system_id: OURS, segment_size: self.size, postgres_major: 17, created_at: Timestamp::UNIX_EPOCH }
+    }
+
+    fn name(&self, number: u64) -> SegmentName {
+        SegmentName::new(TimelineId(1), SegmentNumber(number), self.size)
+    }
+
+    fn segment(&self, number: u64, system_id: SystemId) -> Vec<u8> {
+        let start = SegmentNumber(number).start(self.size).0;
+        let mut bytes = vec![0; usize::try_from(self.size.bytes()).expect("a segment fits memory")];
+        for (page, address) in bytes.chunks_exact_mut(PAGE_BYTES).zip((start..).step_by(PAGE_BYTES)) {
+            let flags = if address == start { 7_u16 } else { 4 };
+            page[..2].copy_from_slice(&0xD116_u16.to_le_bytes());
+            page[2..4].copy_from_slice(&flags.to_le_bytes());
+            page[4..8].copy_from_slice(&1_u32.to_le_bytes());
+            page[8..16].copy_from_slice(&address.to_le_bytes());
+            page[100..108].copy_from_slice(&address.to_be_bytes());
+        }
+        bytes[24..32].copy_from_slice(&system_id.0.to_le_bytes());
+        bytes[32..36].copy_from_slice(&u32::try_from(self.size.bytes()).expect("at most 1 GiB").to_le_bytes());
+        bytes[36..40].copy_from_slice(&8192_u32.to_le_bytes());
+        bytes
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, bytes).expect("written");
+        path
+    }
+
+    async fn push(&self, name: &str, bytes: &[u8]) -> Result<Stored> {
+        let pusher = Pusher::new(self.repository.clone(), resource());
+        pusher.push(&self.write(name, bytes)).await.map(|pushed| pushed.stored)
+    }
+
+    async fn fetch(&self, name: &str) -> crate::resources::postgres::restore::fetch::Result<(Fetched, Vec<u8>)> {
+        let no_patience = Patience { filling: std::time::Duration::ZERO, store: std::time::Duration::ZERO };
+        let archive = self.repository.wal(&resource(), &self.lineage());
+        let destination = self.folder.path().join("RECOVERYXLOG");
+        let fetcher = Fetcher::new(&self.repository, archive, no_patience);
+        let fetched = fetcher.fetch(name.parse().expect("a valid name"), &destination).await?;
+        Ok((fetched, fs::read(&destination).unwrap_or_default()))
+    }
+}
+
+fn resource() -> ResourceName {
+    "postgres/main".parse().expect("a valid name")
+}
+
+#[tokio::test]
+async fn the_same_again_is_success_and_other_content_is_an_error() {
+    let scratch = Scratch::new(1 << 20).await;
+    let (name, mut bytes) = (scratch.name(3).to_string(), scratch.segment(3, OURS));
+    assert_eq!(scratch.push(&name, &bytes).await.expect("stored"), Stored::New);
+    assert_eq!(scratch.push(&name, &bytes).await.expect("stored"), Stored::Identical);
+    assert_eq!(scratch.fetch(&name).await.expect("fetched"), (Fetched::Delivered, bytes.clone()));
+    bytes[9000] ^= 1;
+    let refused = scratch.push(&name, &bytes).await.expect_err("other content");
+    assert!(matches!(refused, Error::Repository(repository::Error::Conflict { .. })), "{refused}");
+}
+
+#[tokio::test]
+async fn what_is_not_the_segment_that_its_name_says_is_refused() {
+    let scratch = Scratch::new(1 << 20).await;
+    let (name, bytes) = (scratch.name(3).to_string(), scratch.segment(3, OURS));
+    let truncated = scratch.push(&name, &bytes[..bytes.len() - 1]).await.expect_err("truncated");
+    assert!(matches!(truncated, Error::Segment(SegmentError::WrongSize { .. })), "{truncated}");
+    let recycled = scratch.push(&name, &scratch.segment(2, OURS)).await.expect_err("recycled");
+    assert!(matches!(recycled, Error::Segment(SegmentError::WrongAddress { .. })), "{recycled}");
+    let zeros = scratch.push(&name, &vec![0; bytes.len()]).await.expect_err("zeros");
+    assert!(matches!(zeros, Error::Repository(repository::Error::OtherCluster { .. })), "{zeros}");
+    let foreign = scratch.push(&name, &scratch.segment(3, SystemId(5))).await.expect_err("foreign");
+    assert!(matches!(foreign, Error::Repository(repository::Error::OtherCluster { .. })), "{foreign}");
+    assert!(matches!(scratch.push("xlogtemp.1", &bytes).await, Err(Error::Name(_))));
+    assert_eq!(scratch.fetch(&name).await.expect("fetched").0, Fetched::Absent(Absence::End));
+}
+
+#[tokio::test]
+async fn history_and_backup_files_are_read_before_they_are_stored() {
+    let scratch = Scratch::new(1 << 20).await;
+    let history = b"1\t0/300100\tno recovery target specified\n";
+    assert_eq!(scratch.push("00000002.history", history).await.expect("stored"), Stored::New);
+    assert_eq!(scratch.fetch("00000002.history").await.expect("fetched"), (Fetched::Delivered, history.to_vec()));
+    assert!(matches!(scratch.push("00000003.history", b"").await, Err(Error::Malformed { .. })));
+    assert!(matches!(scratch.push("00000003.history", b"4\t0/0\tx\n").await, Err(Error::Malformed { .. })));
+    let label = format!("START WAL LOCATION: 0/300028 (file {})\n", scratch.name(3));
+    assert_eq!(
+        scratch.push(&format!("{}.00000028.backup", scratch.name(3)), label.as_bytes()).await.expect("stored"),
+        Stored::New
+    );
+    let misplaced = scratch.push(&format!("{}.00000028.backup", scratch.name(4)), label.as_bytes()).await;
+    assert!(matches!(misplaced, Err(Error::Malformed { .. })));
+}
+
+#[tokio::test]
+async fn a_segment_of_more_than_a_piece_comes_back_as_it_was() {
+    let scratch = Scratch::new(64 << 20).await;
+    let (name, mut bytes) = (scratch.name(2).to_string(), scratch.segment(2, OURS));
+    assert_eq!(scratch.push(&name, &bytes).await.expect("stored"), Stored::New);
+    assert_eq!(scratch.push(&name, &bytes).await.expect("stored"), Stored::Identical);
+    let (fetched, delivered) = scratch.fetch(&name).await.expect("fetched");
+    assert!(fetched == Fetched::Delivered && delivered == bytes);
+    bytes[40 << 20] ^= 1;
+    assert!(matches!(scratch.push(&name, &bytes).await, Err(Error::Repository(repository::Error::Conflict { .. }))));
+}
+
+#[tokio::test]
+async fn a_partial_file_is_the_tail_of_its_timeline() {
+    let scratch = Scratch::new(1 << 20).await;
+    let (name, bytes) = (scratch.name(3).to_string(), scratch.segment(3, OURS));
+    scratch.push(&format!("{name}.partial"), &bytes).await.expect("stored");
+    assert_eq!(scratch.fetch(&name).await.expect("fetched"), (Fetched::Delivered, bytes));
+    scratch.push(&scratch.name(4).to_string(), &scratch.segment(4, OURS)).await.expect("stored");
+    let hole = scratch.fetch(&name).await.expect_err("more is stored behind it");
+    assert!(hole.exit_code() > 126, "{hole}");
+}

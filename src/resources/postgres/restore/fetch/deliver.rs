@@ -1,0 +1,101 @@
+//! Writing what was fetched to where PostgreSQL wants it: beside it first, then under its name in one step.
+
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::error::{Error, Result};
+use crate::pg::page::check_first_page;
+use crate::pg::{SegmentName, WalFileName};
+use crate::repository::{Slice, WalArchive};
+use crate::sys::durable::{Draft, parent_of};
+
+/// As PostgreSQL makes its WAL files, before the umask that it gives to its children.
+const MODE: u32 = 0o640;
+/// How many zeros are written at a time.
+const ZEROS: &[u8] = &[0; 64 << 10];
+
+/// Whether slices could be put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Assembled {
+    /// The segment is where it was wanted.
+    Delivered,
+    /// One of them is not there any more: the segment has become whole, or larger slices have replaced it.
+    Vanished,
+}
+
+/// Writes a whole file.
+pub(super) async fn write(destination: &Path, bytes: Bytes) -> Result<()> {
+    let path = destination.to_owned();
+    blocking(destination, move || {
+        let mut draft = Draft::begin(parent_of(&path), MODE)?;
+        draft.write(&bytes)?;
+        draft.sync()?.replace(&path)
+    })
+    .await
+}
+
+/// Writes a segment from slices that follow one another from its beginning, and fills it up with zeros. Holds one slice at a time.
+pub(super) async fn assemble(archive: &WalArchive, name: SegmentName, slices: &[Slice], destination: &Path) -> Result<Assembled> {
+    let size = archive.segment_size();
+    let path = destination.to_owned();
+    let mut draft = blocking(destination, move || Draft::begin(parent_of(&path), MODE)).await?;
+    let mut written = 0;
+    for slice in slices {
+        let Some((_, bytes)) = archive.get_slice(slice).await? else { return Ok(Assembled::Vanished) };
+        let new = news(archive, slice, &bytes, written)?;
+        if written == 0 {
+            let object = || archive.key(WalFileName::Segment(name)).to_string();
+            let first = check_first_page(&bytes, name, size, Some(archive.system_id()));
+            first.map_err(|source| Error::Segment { object: object(), source })?;
+        }
+        written = slice.bytes.end;
+        draft = append(destination, draft, new).await?;
+    }
+    let path = destination.to_owned();
+    blocking(destination, move || {
+        fill(&mut draft, size.bytes().saturating_sub(written))?;
+        draft.sync()?.replace(&path)
+    })
+    .await?;
+    Ok(Assembled::Delivered)
+}
+
+/// What of a slice lies behind what is written already.
+fn news(archive: &WalArchive, slice: &Slice, bytes: &Bytes, written: u64) -> Result<Bytes> {
+    let expected = slice.bytes.end - slice.bytes.start;
+    if bytes.len() as u64 != expected {
+        return Err(Error::Content {
+            object: format!(
+                "slice {}-{} of {}",
+                slice.bytes.start,
+                slice.bytes.end,
+                archive.key(WalFileName::Segment(slice.segment))
+            ),
+            detail: format!("it has {} bytes instead of {expected}", bytes.len()),
+        });
+    }
+    let known = usize::try_from(written.saturating_sub(slice.bytes.start)).unwrap_or(usize::MAX);
+    Ok(bytes.slice(known.min(bytes.len())..))
+}
+
+async fn append(destination: &Path, mut draft: Draft, bytes: Bytes) -> Result<Draft> {
+    blocking(destination, move || draft.write(&bytes).map(|()| draft)).await
+}
+
+fn fill(draft: &mut Draft, mut missing: u64) -> io::Result<()> {
+    while missing > 0 {
+        let now = ZEROS.len().min(usize::try_from(missing).unwrap_or(ZEROS.len()));
+        draft.write(&ZEROS[..now])?;
+        missing -= now as u64;
+    }
+    Ok(())
+}
+
+/// Runs a writer on a thread that may wait.
+async fn blocking<T: Send + 'static>(path: &Path, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|panic| Error::Interrupted { detail: panic.to_string() })?;
+    done.map_err(|source| Error::Write { path: path.to_owned(), source })
+}
