@@ -10,6 +10,7 @@ mod context;
 mod exit;
 mod init;
 mod output;
+mod wal;
 
 use std::process::ExitCode;
 
@@ -26,11 +27,12 @@ type Outcome = Result<u8, Failure>;
 /// Runs the command line of this process.
 #[must_use]
 pub fn run() -> ExitCode {
+    let code_min = if wal::stands_for_restore_command(std::env::args_os()) { exit::guard_restore_command() } else { 0 };
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return output::usage(&error),
+        Err(error) => return output::usage(&error, code_min),
     };
-    let output = Output::new(arguments.common.output, arguments.common.quiet);
+    let output = Output::new(arguments.common.output, arguments.common.quiet).with_code_min(code_min);
     output::logging(&arguments.common);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -46,5 +48,6 @@ async fn dispatch(arguments: Arguments, output: Output) -> Outcome {
     let context = Context::new(arguments.common.config, output);
     match arguments.verb {
         Verb::Init(options) => init::run(&context, &options).await,
+        Verb::Wal(options) => wal::run(&context, &options).await,
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::init;
+use super::{init, wal};
 
 /// Makes PostgreSQL recoverable to any moment, and proves that it can.
 #[derive(Parser)]
@@ -47,4 +47,6 @@ pub(super) enum Format {
 pub(super) enum Verb {
     /// Create the repository and the replication slots; safe to repeat
     Init(init::Options),
+    /// Single WAL files in and out, and what is stored
+    Wal(wal::Options),
 }

@@ -7,6 +7,16 @@ pub(super) const DONE: u8 = 0;
 /// Failed; for `check`, a warning.
 pub(super) const FAILED: u8 = 1;
 
+/// The least code of any failure where PostgreSQL runs this program as its `restore_command`; a panic gets it too.
+pub(super) fn guard_restore_command() -> u8 {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::exit(i32::from(holdfast_archive_command::exit::FAILED));
+    }));
+    holdfast_archive_command::exit::FAILED
+}
+
 /// Why a verb could not do its work, for the person who called it.
 #[derive(Debug)]
 pub(super) struct Failure {

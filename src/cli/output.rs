@@ -23,11 +23,17 @@ const USAGE: u8 = 2;
 pub(super) struct Output {
     format: Format,
     quiet: bool,
+    code_min: u8,
 }
 
 impl Output {
     pub(super) const fn new(format: Format, quiet: bool) -> Self {
-        Self { format, quiet }
+        Self { format, quiet, code_min: 0 }
+    }
+
+    /// The same, where no failure may end with a code below `code_min`.
+    pub(super) const fn with_code_min(self, code_min: u8) -> Self {
+        Self { code_min, ..self }
     }
 
     /// Whether the result is for a program.
@@ -65,14 +71,14 @@ impl Output {
             (Format::Text, None) => format!("error: {}", failure.message),
         };
         drop(writeln!(stderr(), "{line}"));
-        ExitCode::from(failure.code)
+        ExitCode::from(failure.code.max(self.code_min))
     }
 }
 
 /// Prints what clap says of a wrong command line, or the help that was asked for.
-pub(super) fn usage(error: &clap::Error) -> ExitCode {
+pub(super) fn usage(error: &clap::Error, code_min: u8) -> ExitCode {
     drop(error.print());
-    ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
+    ExitCode::from(if error.use_stderr() { USAGE.max(code_min) } else { 0 })
 }
 
 /// Sends the log to standard error: warnings by default, more with `-v`.
