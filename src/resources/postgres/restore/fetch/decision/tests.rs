@@ -47,7 +47,7 @@ fn anything_past_a_place_makes_it_a_hole() {
     for evidence in [Evidence::Segment(name(6)), backup(5 * MIB + 1), Evidence::Gap { end: Lsn(5 * MIB + 9) }, child(6 * MIB)] {
         assert_eq!(decide(&facts(&[], std::slice::from_ref(&evidence))), Decision::Hole(evidence));
     }
-    assert_eq!(decide(&facts(&[7..20], &[])), Decision::Hole(Evidence::Slice { start: 7 }));
+    assert_eq!(decide(&facts(&[7..9, 9..20], &[])), Decision::Hole(Evidence::Slice { start: 7 }));
 }
 
 #[test]
