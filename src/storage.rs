@@ -6,6 +6,8 @@
 mod error;
 mod fs;
 mod key;
+pub mod retry;
+pub mod s3;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -18,6 +20,8 @@ use jiff::Timestamp;
 pub use error::{Error, Failure};
 pub use fs::FileStore;
 pub use key::ObjectKey;
+pub use retry::Retrying;
+pub use s3::S3Store;
 
 /// The result of a store's operation.
 pub type Result<T> = std::result::Result<T, Error>;
