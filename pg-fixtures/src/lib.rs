@@ -11,6 +11,8 @@ mod guard;
 pub mod poll;
 mod port;
 pub mod postgres;
+pub mod proxy;
+pub mod s3;
 mod scratch;
 mod user;
 

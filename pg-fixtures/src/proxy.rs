@@ -1,0 +1,173 @@
+//! A TCP proxy that breaks connections on demand.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// What the proxy does to a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// It is closed as soon as the client sends something.
+    Refuse,
+    /// It is closed after so many bytes from the client.
+    CutRequest(u64),
+    /// It is closed after so many bytes from the server: with 0 the request is carried out, and its answer lost.
+    CutAnswer(u64),
+    /// Nothing from the server is passed on, and nothing is closed.
+    Stall,
+}
+
+/// A proxy on 127.0.0.1, to another port there. Dropping it ends it.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    target: u16,
+    /// The fault, and how many more connections it strikes.
+    fault: Mutex<Option<(Fault, usize)>>,
+    ended: AtomicBool,
+}
+
+impl Proxy {
+    /// A proxy that passes everything on.
+    ///
+    /// # Panics
+    /// When no port is to be had.
+    #[must_use]
+    pub fn to(target: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("open a port for a proxy");
+        let port = listener.local_addr().expect("a listener has an address").port();
+        let state = Arc::new(State { target, fault: Mutex::default(), ended: AtomicBool::new(false) });
+        let shared = Arc::clone(&state);
+        thread::spawn(move || accept(&listener, &shared));
+        Self { port, state }
+    }
+
+    /// The proxy's own port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its URL.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Breaks the next `times` connections that come to it, old ones included.
+    pub fn inject(&self, fault: Fault, times: usize) {
+        *self.state.fault() = Some((fault, times));
+    }
+
+    /// Passes everything on again.
+    pub fn heal(&self) {
+        *self.state.fault() = None;
+    }
+
+    /// How many connections the fault has still to strike.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.state.fault().map_or(0, |(_, times)| times)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.state.ended.store(true, Ordering::Relaxed);
+        // Wakes the thread that accepts.
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
+    }
+}
+
+impl State {
+    fn fault(&self) -> MutexGuard<'_, Option<(Fault, usize)>> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many bytes may still pass in this direction, given how many have passed since the fault was seen; all if `None`.
+    fn allowance(&self, direction: Direction) -> Option<u64> {
+        match (self.fault().as_ref()?.0, direction) {
+            (Fault::Refuse, Direction::Request) => Some(0),
+            (Fault::CutRequest(bytes), Direction::Request) | (Fault::CutAnswer(bytes), Direction::Answer) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    fn stalls(&self) -> bool {
+        matches!(*self.fault(), Some((Fault::Stall, _)))
+    }
+
+    fn struck(&self) {
+        let mut fault = self.fault();
+        *fault = match *fault {
+            Some((kind, times)) if times > 1 => Some((kind, times - 1)),
+            _ => None,
+        };
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Request,
+    Answer,
+}
+
+fn accept(listener: &TcpListener, state: &Arc<State>) {
+    for client in listener.incoming() {
+        if state.ended.load(Ordering::Relaxed) {
+            return;
+        }
+        let connected = client.and_then(|client| Ok((client, TcpStream::connect(("127.0.0.1", state.target))?)));
+        // A target that is down closes the client's connection: that is all a client of it would see.
+        let Ok((client, server)) = connected else { continue };
+        let pair = client.try_clone().and_then(|client| Ok((client, server.try_clone()?)));
+        let Ok((client_too, server_too)) = pair else { continue };
+        let (requests, answers) = (Arc::clone(state), Arc::clone(state));
+        thread::spawn(move || pass(client, server, Direction::Request, &requests));
+        thread::spawn(move || pass(server_too, client_too, Direction::Answer, &answers));
+    }
+}
+
+/// Copies one direction until an end is closed or the fault strikes, and closes both.
+fn pass(mut from: TcpStream, mut to: TcpStream, direction: Direction, state: &State) {
+    let mut passed = 0;
+    let done = copy(&mut from, &mut to, direction, state, &mut passed);
+    if done.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionAborted) {
+        state.struck();
+    }
+    for end in [&from, &to] {
+        drop(end.shutdown(Shutdown::Both));
+    }
+}
+
+fn copy(from: &mut TcpStream, to: &mut TcpStream, direction: Direction, state: &State, passed: &mut u64) -> io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(());
+        }
+        while direction == Direction::Answer && state.stalls() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let Some(allowance) = state.allowance(direction) else {
+            *passed = 0;
+            to.write_all(&buffer[..read])?;
+            continue;
+        };
+        let rest = usize::try_from(allowance.saturating_sub(*passed)).unwrap_or(read).min(read);
+        to.write_all(&buffer[..rest])?;
+        *passed += rest as u64;
+        if rest < read || *passed >= allowance {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+    }
+}
