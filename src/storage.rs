@@ -3,6 +3,7 @@
 //! Invariants: a store knows nothing of PostgreSQL. `put_if_absent` is atomic where the store can do it, and durable when it
 //! returns. What a store cannot do it says (`Capabilities`), and `probe` finds out whether it tells the truth.
 
+pub mod conformance;
 mod error;
 mod fs;
 mod key;
@@ -130,7 +131,8 @@ pub trait Upload: Send {
     /// When a part could not be stored: the upload is then of no more use.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 
-    /// Makes the object appear, unless its key is taken.
+    /// Makes the object appear, unless its key is taken. When several uploads of one key are finished at the same moment, some S3 services
+    /// tell more than one that it won; so give what is uploaded a key of its own.
     ///
     /// # Errors
     /// When it could not be stored as a whole.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A relative path of plain segments: no leading slash, no empty, `.` or `..` segment.
+/// A relative path of plain segments: no leading slash, no empty, `.` or `..` segment, no control character, and no backslash (which some
+/// services take for a slash).
 ///
 /// Only `repository` builds keys (the tidy test sees to it); stores turn names they list back into keys.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,7 +13,12 @@ impl ObjectKey {
     /// The key of that name, or `None` if it is not a plain relative path.
     pub fn new(name: impl Into<String>) -> Option<Self> {
         let name = name.into();
-        let plain = |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && !segment.contains('\0');
+        let plain = |segment: &str| {
+            !segment.is_empty()
+                && segment != "."
+                && segment != ".."
+                && !segment.contains(|letter: char| letter == '\\' || letter.is_control())
+        };
         name.split('/').all(plain).then_some(Self(name))
     }
 

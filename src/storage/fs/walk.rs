@@ -129,7 +129,7 @@ fn read(folder: &Path) -> io::Result<Box<dyn Iterator<Item = io::Result<DirEntry
 
 /// The name of an entry, with a slash if it is a folder; `None` for what cannot be part of a key, or is the store's own.
 fn name_of(folder: &str, entry: &DirEntry) -> io::Result<Option<String>> {
-    let Ok(name) = entry.file_name().into_string() else { return Ok(None) };
+    let Some(name) = entry.file_name().into_string().ok().filter(|name| ObjectKey::new(name).is_some()) else { return Ok(None) };
     if folder.is_empty() && name == DRAFTS {
         return Ok(None);
     }
