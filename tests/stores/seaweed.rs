@@ -33,8 +33,11 @@ pub fn client(server: &SeaweedFs) -> aws_sdk_s3::Client {
 pub async fn bucket(server: &SeaweedFs, name: &str) -> Arc<S3Store> {
     client(server).create_bucket().bucket(name).send().await.unwrap_or_else(|error| panic!("create a bucket: {error:?}"));
     let store = S3Store::connect(options(server.endpoint(), name)).await;
-    let key = holdfast::storage::ObjectKey::new("ready").unwrap();
-    Policy { deadline: Duration::from_secs(60), ..Policy::default() }.run(|| store.put_if_absent(&key, "".into())).await.unwrap();
-    store.delete(&key).await.unwrap();
+    let key = holdfast::storage::ObjectKey::new("ready").expect("a plain name");
+    Policy { deadline: Duration::from_secs(60), ..Policy::default() }
+        .run(|| store.put_if_absent(&key, "".into()))
+        .await
+        .expect("the first put");
+    store.delete(&key).await.expect("the first delete");
     Arc::new(store)
 }

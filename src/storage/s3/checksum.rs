@@ -13,8 +13,8 @@ pub fn header(wanted: UploadChecksum, body: &Bytes) -> Option<String> {
 
 /// Eight digits: 32 bits are five whole digits, two bits of a sixth, and padding.
 fn encode(sum: u32) -> String {
-    let bits = u64::from(sum) << 4;
-    let digit = |position: u32| char::from(DIGITS[(bits >> (30 - 6 * position)) as usize & 63]);
+    let six_bits = |position: u32| if position < 5 { sum >> (26 - 6 * position) } else { sum << 4 };
+    let digit = |position: u32| char::from(DIGITS[(six_bits(position) & 63) as usize]);
     (0..6).map(digit).chain("==".chars()).collect()
 }
 
