@@ -1,4 +1,5 @@
 //! PostgreSQL clusters: WAL in, base backups, restores, checks.
 
 pub mod archive;
+pub mod backup;
 pub mod restore;

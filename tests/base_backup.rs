@@ -1,0 +1,7 @@
+//! Base backups of real clusters of every supported version into real stores.
+
+mod base_backup {
+    mod complete;
+    mod refused;
+    mod support;
+}
