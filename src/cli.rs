@@ -6,10 +6,14 @@
 #![allow(dead_code, unused_imports)] // until all verbs are here
 
 mod arguments;
+mod check;
 mod context;
+mod demo;
 mod exit;
 mod init;
+mod live;
 mod output;
+mod status;
 mod wal;
 
 use std::process::ExitCode;
@@ -47,7 +51,10 @@ pub fn run() -> ExitCode {
 async fn dispatch(arguments: Arguments, output: Output) -> Outcome {
     let context = Context::new(arguments.common.config, output);
     match arguments.verb {
+        Verb::Demo(options) => demo::run(&context, &options).await,
         Verb::Init(options) => init::run(&context, &options).await,
         Verb::Wal(options) => wal::run(&context, &options).await,
+        Verb::Check(options) => check::run(&context, &options).await,
+        Verb::Status(options) => status::run(&context, &options).await,
     }
 }

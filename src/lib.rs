@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod codec;
 pub mod config;
+pub mod operations;
 pub mod pg;
 pub mod pgwire;
 pub mod repository;

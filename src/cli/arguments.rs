@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{init, wal};
+use super::{check, demo, init, status, wal};
 
 /// Makes PostgreSQL recoverable to any moment, and proves that it can.
 #[derive(Parser)]
@@ -45,8 +45,14 @@ pub(super) enum Format {
 /// The verbs.
 #[derive(Subcommand)]
 pub(super) enum Verb {
+    /// Play the whole story in a scratch directory, with a real server
+    Demo(demo::Options),
     /// Create the repository and the replication slots; safe to repeat
     Init(init::Options),
     /// Single WAL files in and out, and what is stored
     Wal(wal::Options),
+    /// Look at configuration, access and recoverability; ends with 0, 1 (warning) or 2 (critical)
+    Check(check::Options),
+    /// Show to which moments each cluster can be recovered, and how far behind the store is
+    Status(status::Options),
 }

@@ -1,9 +1,12 @@
 //! How the program ends.
 
+use crate::resources::postgres::source;
 use crate::{config, repository, storage};
 
 /// Done.
 pub(super) const DONE: u8 = 0;
+/// For `check`: something cannot be restored, or soon cannot.
+pub(super) const CRITICAL: u8 = 2;
 /// Failed; for `check`, a warning.
 pub(super) const FAILED: u8 = 1;
 
@@ -58,6 +61,12 @@ impl From<storage::Error> for Failure {
 
 impl From<repository::Error> for Failure {
     fn from(error: repository::Error) -> Self {
+        Self::new(error.to_string()).with_hint(error.hint())
+    }
+}
+
+impl From<source::Error> for Failure {
+    fn from(error: source::Error) -> Self {
         Self::new(error.to_string()).with_hint(error.hint())
     }
 }

@@ -4,32 +4,53 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Context, Outcome, context, exit};
-use crate::repository::{Repository, Stored};
+use crate::operations::prepare::{Prepared, prepare_cluster};
+use crate::repository::{NewLineage, Repository, Stored};
 
 /// What `init` takes.
 #[derive(Args)]
-pub(super) struct Options {}
+pub(super) struct Options {
+    /// Accept a cluster with another system identifier under a known name (after pg_upgrade or a new initdb)
+    #[arg(long)]
+    new_lineage: bool,
+}
 
 /// What `init` did.
 #[derive(Serialize)]
 struct Report {
     repository: String,
     created: bool,
+    clusters: Vec<Prepared>,
 }
 
-pub(super) async fn run(context: &Context, _options: &Options) -> Outcome {
+pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     let config = context.config()?;
     let store = context::create_store(&config).await?;
     let url = store.url();
-    let (_, stored) = Repository::create(store, config.repository.compression).await?;
-    let report = Report { repository: url, created: stored == Stored::New };
+    let (repository, stored) = Repository::create(store, config.repository.compression).await?;
+    let rule = if options.new_lineage { NewLineage::Allowed } else { NewLineage::OnlyFirst };
+    let mut clusters = Vec::new();
+    for (resource, cluster) in config.clusters() {
+        clusters.push(prepare_cluster(&repository, &resource, cluster, rule).await?);
+    }
+    let report = Report { repository: url, created: stored == Stored::New, clusters };
     context.output.result(&report, Report::text);
     Ok(exit::DONE)
 }
 
 impl Report {
     fn text(&self) -> String {
-        let what = if self.created { "created" } else { "was there already" };
-        format!("repository {} {what}", self.repository)
+        let mut lines = vec![format!("repository {} {}", self.repository, done(self.created))];
+        for cluster in &self.clusters {
+            let Prepared { resource, system_id, server_version, new, slot } = cluster;
+            lines.push(format!("{resource} {}: system identifier {system_id}, PostgreSQL {server_version}", done(*new)));
+            lines.extend(slot.iter().map(|slot| format!("{resource} replication slot '{}' {}", slot.name, done(slot.created))));
+        }
+        lines.push("next: start 'holdfast agent', then 'holdfast backup'".to_owned());
+        lines.join("\n")
     }
+}
+
+const fn done(created: bool) -> &'static str {
+    if created { "created" } else { "was there already" }
 }

@@ -144,6 +144,12 @@ impl ConnInfo {
         self.config.get_dbname().unwrap_or(&self.user)
     }
 
+    /// Whether the connection string or `PGDATABASE` names a database; otherwise `dbname` is libpq's default.
+    #[must_use]
+    pub fn names_a_database(&self) -> bool {
+        self.config.get_dbname().is_some()
+    }
+
     /// As the server shows it, and as `synchronous_standby_names` knows it.
     #[must_use]
     pub fn application_name(&self) -> Option<&str> {

@@ -3,3 +3,4 @@
 pub mod archive;
 pub mod backup;
 pub mod restore;
+pub mod source;

@@ -1,0 +1,57 @@
+//! `holdfast check`: configuration, access, what is stored, what is shipping. Ends with 0, 1 (warning) or 2 (critical).
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Context, Outcome, context, exit};
+use crate::operations::check::{Finding, Level, REPOSITORY, check_cluster, check_repository, worst};
+use crate::repository::ResourceName;
+
+/// What `check` takes.
+#[derive(Args)]
+pub(super) struct Options {
+    /// Only this one; all of them by default
+    resource: Option<ResourceName>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    level: Level,
+    findings: Vec<Finding>,
+}
+
+pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
+    let config = context.config()?;
+    if options.resource.is_some() {
+        config.cluster(options.resource.as_ref())?;
+    }
+    let (mut findings, repository) = match context::open_store(&config).await {
+        Ok(store) => check_repository(store, config.repository.compression).await,
+        Err(failure) => (vec![Finding::bad(Level::Critical, REPOSITORY, failure.message, failure.hint)], None),
+    };
+    for (resource, cluster) in config.clusters() {
+        if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) {
+            findings.extend(check_cluster(repository.as_ref(), &resource, cluster).await);
+        }
+    }
+    let report = Report { level: worst(&findings), findings };
+    context.output.result(&report, text);
+    Ok(match report.level {
+        Level::Ok => exit::DONE,
+        Level::Warning => exit::FAILED,
+        Level::Critical => exit::CRITICAL,
+    })
+}
+
+fn text(report: &Report) -> String {
+    let line = |finding: &Finding| {
+        let level = match finding.level {
+            Level::Ok => "ok      ",
+            Level::Warning => "WARNING ",
+            Level::Critical => "CRITICAL",
+        };
+        let hint = finding.hint.as_ref().map(|hint| format!("\n          -> {hint}")).unwrap_or_default();
+        format!("{level}  {}: {}{hint}", finding.object, finding.found)
+    };
+    report.findings.iter().map(line).collect::<Vec<_>>().join("\n")
+}

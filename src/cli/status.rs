@@ -1,0 +1,82 @@
+//! `holdfast status`: to which moments each cluster can be recovered, and how far behind the store is.
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Context, Outcome, exit, live};
+use crate::operations::status::{ClusterStatus, cluster_status};
+use crate::operations::windows::Window;
+use crate::repository::ResourceName;
+
+/// What `status` takes.
+#[derive(Args)]
+pub(super) struct Options {
+    /// Only this one; all of them by default
+    resource: Option<ResourceName>,
+}
+
+/// What the repository proves, and what the agent says of itself where one runs.
+#[derive(Serialize)]
+struct Report {
+    repository: String,
+    clusters: Vec<ClusterStatus>,
+    agent: Option<Value>,
+}
+
+pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
+    let config = context.config()?;
+    if options.resource.is_some() {
+        config.cluster(options.resource.as_ref())?;
+    }
+    let repository = context.repository(&config).await?;
+    let mut clusters = Vec::new();
+    for (resource, _) in config.clusters() {
+        if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) {
+            clusters.push(cluster_status(&repository, &resource).await?);
+        }
+    }
+    let report = Report { repository: repository.store().url(), clusters, agent: live::status(config.agent.listen).await };
+    context.output.result(&report, Report::text);
+    Ok(exit::DONE)
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let mut lines = vec![format!("repository {}", self.repository)];
+        for cluster in &self.clusters {
+            lines.push(String::new());
+            lines.extend(cluster_lines(cluster));
+        }
+        lines.join("\n")
+    }
+}
+
+fn cluster_lines(cluster: &ClusterStatus) -> Vec<String> {
+    let mut lines = vec![format!("{} (system identifier {})", cluster.resource, cluster.system_id)];
+    if cluster.windows.is_empty() {
+        let why = if cluster.backups == 0 { "there is no base backup" } else { "no base backup has all the WAL that it needs" };
+        lines.push(format!("  NOT RECOVERABLE: {why}; run 'holdfast backup {}'", cluster.resource));
+    }
+    lines.extend(cluster.windows.iter().map(window_line));
+    if let Some(commit) = cluster.last_commit {
+        lines.push(format!("  last commit stored: {commit}"));
+    }
+    if let Some(backup) = &cluster.newest_backup {
+        lines.push(format!("  backups: {}, the newest {} of {}", cluster.backups, backup.id, backup.finished_at));
+    }
+    for gap in &cluster.gaps {
+        lines.push(format!(
+            "  GAP on timeline {}: WAL from {} to {} is lost, noticed {}",
+            gap.timeline, gap.start, gap.end, gap.noticed_at
+        ));
+    }
+    lines.push(format!("  proven at {}", cluster.proven_at));
+    lines
+}
+
+fn window_line(window: &Window) -> String {
+    let cut = if window.cut { "; WAL AFTER THAT IS CUT OFF BY A HOLE" } else { "" };
+    let Window { from, from_time, timeline, to, .. } = window;
+    format!("  recoverable from {from_time} ({from}) to {to} on timeline {timeline}{cut}")
+}

@@ -1,0 +1,136 @@
+//! One cluster: can it be reached, is its WAL on the way, can it be restored.
+
+use super::{Finding, Level};
+use crate::config::Postgres;
+use crate::operations::status::{ClusterStatus, cluster_status};
+use crate::pg::Lsn;
+use crate::pg::version::Version;
+use crate::pgwire::{ReplicationConnection, SlotName, SlotState, SqlConnection, SystemIdentity, WalStatus};
+use crate::repository::{Repository, ResourceName};
+use crate::resources::postgres::source;
+
+/// How far what is stored may lie behind the server before that is worth a word, in bytes: two segments of the default size.
+const BEHIND_BYTES_MAX: u64 = 32 << 20;
+
+/// Looks at one cluster.
+pub async fn check_cluster(repository: Option<&Repository>, resource: &ResourceName, cluster: &Postgres) -> Vec<Finding> {
+    let object = resource.to_string();
+    let (mut findings, server) = check_server(&object, cluster).await;
+    findings.extend(check_slot(&object, cluster).await);
+    if let Some(repository) = repository {
+        findings.extend(check_stored(repository, resource, server.as_ref()).await);
+    }
+    findings
+}
+
+/// Whether the server lets a receiver in, and is one that is supported.
+async fn check_server(object: &str, cluster: &Postgres) -> (Vec<Finding>, Option<SystemIdentity>) {
+    match reach(cluster).await {
+        Ok((finding, identity)) => (vec![Finding::ok(object, finding)], Some(identity)),
+        Err(error) => (vec![Finding::bad(Level::Critical, object, error.to_string(), error.hint())], None),
+    }
+}
+
+async fn reach(cluster: &Postgres) -> Result<(String, SystemIdentity), source::Error> {
+    let mut server = ReplicationConnection::connect(&source::conninfo(cluster)?).await?;
+    Version::of_server(server.server_version().number())?;
+    let identity = server.identify_system().await?;
+    let wal_level = server.show("wal_level").await?;
+    let found = format!(
+        "PostgreSQL {} at {}, timeline {}, wal_level {wal_level}",
+        server.server_version(),
+        server.server(),
+        identity.timeline
+    );
+    server.close().await;
+    Ok((found, identity))
+}
+
+/// Whether the slot is there, in use and out of danger.
+async fn check_slot(object: &str, cluster: &Postgres) -> Vec<Finding> {
+    if !cluster.stream {
+        return Vec::new();
+    }
+    let slot = match look_up_slot(cluster).await {
+        Ok(slot) => slot,
+        Err(error) => {
+            let found = format!("the replication slot could not be looked up: {error}");
+            return vec![Finding::bad(Level::Warning, object, found, error.hint())];
+        }
+    };
+    judge_slot(object, &cluster.slot, slot.as_ref())
+}
+
+async fn look_up_slot(cluster: &Postgres) -> Result<Option<SlotState>, source::Error> {
+    let name: SlotName = cluster.slot.parse()?;
+    let sql = SqlConnection::connect(&source::conninfo(cluster)?).await?;
+    Ok(sql.replication_slot(&name).await?)
+}
+
+fn judge_slot(object: &str, name: &str, slot: Option<&SlotState>) -> Vec<Finding> {
+    let critical = |found: String, hint: &str| vec![Finding::bad(Level::Critical, object, found, Some(hint.to_owned()))];
+    let Some(slot) = slot else {
+        return critical(format!("there is no replication slot '{name}'"), "run 'holdfast init'");
+    };
+    if !slot.physical {
+        return critical(format!("the slot '{name}' is a logical one"), "choose another name for 'slot' in the configuration");
+    }
+    if slot.wal_status == Some(WalStatus::Lost) {
+        let hint = "the running agent makes a new one and records the gap; take a base backup afterwards";
+        return critical(format!("the slot '{name}' is lost: the server removed WAL before it was stored"), hint);
+    }
+    if !slot.active {
+        let hint = "start 'holdfast agent', and look into its log if it runs";
+        return critical(format!("nothing is streaming from the slot '{name}'; WAL piles up on the server"), hint);
+    }
+    if slot.wal_status == Some(WalStatus::Unreserved) {
+        let hint = "the store is too slow or away: see 'holdfast status'; raise max_slot_wal_keep_size meanwhile";
+        return critical(format!("the slot '{name}' is about to be lost"), hint);
+    }
+    vec![Finding::ok(object, format!("WAL is streamed through the slot '{name}'"))]
+}
+
+/// Whether what is stored can be restored, and reaches up to now.
+async fn check_stored(repository: &Repository, resource: &ResourceName, server: Option<&SystemIdentity>) -> Vec<Finding> {
+    let object = resource.to_string();
+    let known = match server {
+        Some(server) => repository.lineage_of(resource, server.system_id).await.map(drop),
+        None => Ok(()),
+    };
+    let status = match known {
+        Ok(()) => cluster_status(repository, resource).await,
+        Err(error) => Err(error),
+    };
+    match status {
+        Ok(status) => judge_status(&object, &status, server.map(|server| server.flushed)),
+        Err(error) => vec![Finding::bad(Level::Critical, &object, error.to_string(), error.hint())],
+    }
+}
+
+fn judge_status(object: &str, status: &ClusterStatus, server: Option<Lsn>) -> Vec<Finding> {
+    let backup = format!("run 'holdfast backup {object}'");
+    let bad = |level, found: String, hint: &str| vec![Finding::bad(level, object, found, Some(hint.to_owned()))];
+    if status.newest_backup.is_none() {
+        return bad(Level::Critical, "there is no base backup: nothing can be restored".to_owned(), &backup);
+    }
+    let Some(window) = status.windows.last() else {
+        return bad(Level::Critical, "no base backup has all the WAL that it needs".to_owned(), &backup);
+    };
+    let mut findings = vec![Finding::ok(object, format!("can be restored from {} to {}", window.from, window.to))];
+    if window.cut {
+        findings.extend(bad(
+            Level::Critical,
+            format!("WAL is missing behind {}: nothing after it can be restored", window.to),
+            &backup,
+        ));
+    }
+    if let Some(server) = server.filter(|server| server.bytes_since(window.to) > BEHIND_BYTES_MAX) {
+        let found = format!("what is stored lies {} bytes behind the server", server.bytes_since(window.to));
+        findings.extend(bad(Level::Critical, found, "see 'holdfast status' and the agent's log"));
+    }
+    if !status.gaps.is_empty() && !window.cut {
+        let found = format!("{} gap(s) lie before the newest base backup; moments in them cannot be restored", status.gaps.len());
+        findings.extend(bad(Level::Warning, found, "nothing can be done about WAL that is gone; see 'holdfast status'"));
+    }
+    findings
+}

@@ -1,0 +1,143 @@
+//! What is proven of a cluster: to which moments it can be restored, from what lies in the repository alone.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::windows::{BackupFacts, TimelineFacts, Window, windows};
+use crate::pg::history::TimelineHistory;
+use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId, WalFileName};
+use crate::repository::{BackupEntry, Gap, Lineage, Repository, ResourceName, Result, WalAbout, WalArchive};
+use crate::resources::postgres::archive::coverage::stored_through;
+use crate::sys::clock;
+
+/// What the repository proves about a cluster.
+#[derive(Debug, Serialize)]
+pub struct ClusterStatus {
+    /// The cluster.
+    pub resource: ResourceName,
+    /// Its system identifier.
+    pub system_id: SystemId,
+    /// When this was found out.
+    pub proven_at: Timestamp,
+    /// The spans it can be restored to, the oldest first.
+    pub windows: Vec<Window>,
+    /// The last stored commit that lies in the last window.
+    pub last_commit: Option<Timestamp>,
+    /// How many backups the catalog lists.
+    pub backups: usize,
+    /// The newest of them.
+    pub newest_backup: Option<BackupEntry>,
+    /// WAL that was lost.
+    pub gaps: Vec<Gap>,
+}
+
+/// Finds out what the repository proves about the newest lineage of a cluster.
+///
+/// # Errors
+/// When the store fails, or nothing was ever stored for the cluster.
+pub async fn cluster_status(repository: &Repository, resource: &ResourceName) -> Result<ClusterStatus> {
+    let lineage = repository.newest_lineage(resource).await?;
+    let archive = repository.wal(resource, &lineage);
+    let backups = backups_of(repository, resource, &lineage).await?;
+    let timelines = timeline_facts(&archive, &backups).await?;
+    let facts: Vec<BackupFacts> = backups.iter().map(BackupFacts::from).collect();
+    let windows = windows(&facts, &timelines);
+    let last_commit = match windows.last() {
+        Some(window) => last_commit(&archive, window).await?,
+        None => None,
+    };
+    Ok(ClusterStatus {
+        resource: resource.clone(),
+        system_id: lineage.system_id,
+        proven_at: clock::now(),
+        windows,
+        last_commit,
+        backups: backups.len(),
+        newest_backup: backups.last().cloned(),
+        gaps: archive.gaps().await?,
+    })
+}
+
+async fn backups_of(repository: &Repository, resource: &ResourceName, lineage: &Lineage) -> Result<Vec<BackupEntry>> {
+    let mut backups = repository.backups(resource).list().await?;
+    backups.retain(|backup| backup.postgres().system_id == lineage.system_id);
+    Ok(backups)
+}
+
+/// What is stored of each timeline, from the first backup on it, or from its fork, to its end.
+async fn timeline_facts(archive: &WalArchive, backups: &[BackupEntry]) -> Result<BTreeMap<TimelineId, TimelineFacts>> {
+    let mut facts = BTreeMap::new();
+    for timeline in archive.timelines().await? {
+        let parent = parent_of(archive, timeline).await?;
+        let starts = backups.iter().map(|backup| backup.postgres()).filter(|detail| detail.timeline == timeline);
+        let first = starts.map(|detail| detail.start_lsn).chain(parent.map(|(_, fork)| fork)).min();
+        let stretches = match first {
+            Some(first) => stretches(archive, timeline, first).await?,
+            None => Vec::new(),
+        };
+        facts.insert(timeline, TimelineFacts { parent, stretches });
+    }
+    Ok(facts)
+}
+
+async fn parent_of(archive: &WalArchive, timeline: TimelineId) -> Result<Option<(TimelineId, Lsn)>> {
+    let Some((_, content)) = archive.get_file(WalFileName::History(timeline)).await? else { return Ok(None) };
+    let malformed = |detail: String| crate::repository::Error::Malformed {
+        object: archive.key(WalFileName::History(timeline)).to_string(),
+        detail,
+    };
+    let history = TimelineHistory::parse(timeline, &content).map_err(|error| malformed(error.to_string()))?;
+    Ok(history.parent().map(|parent| (parent.timeline, parent.end)))
+}
+
+/// The stretches of a timeline that are stored without a hole, from `first` on.
+async fn stretches(archive: &WalArchive, timeline: TimelineId, first: Lsn) -> Result<Vec<Range<Lsn>>> {
+    let mut stretches = Vec::new();
+    let mut from = first;
+    loop {
+        let coverage = stored_through(archive, timeline, from..Lsn(u64::MAX)).await?;
+        if coverage.end > coverage.start {
+            let start = SegmentNumber::containing(coverage.start, archive.segment_size()).start(archive.segment_size());
+            stretches.push(start..coverage.end);
+        }
+        match coverage.resumes {
+            Some(resumes) if resumes > from => from = resumes,
+            _ => return Ok(stretches),
+        }
+    }
+}
+
+/// How many segments before the end are searched for the last commit; an idle cluster's last ones may have none.
+const SEGMENTS_SEARCHED_MAX: u64 = 64;
+
+/// The time of the last commit before the end of a window, as the headers of the stored objects tell it.
+async fn last_commit(archive: &WalArchive, window: &Window) -> Result<Option<Timestamp>> {
+    let size = archive.segment_size();
+    let last = SegmentNumber::before(window.to, size).0;
+    for number in (last.saturating_sub(SEGMENTS_SEARCHED_MAX)..=last).rev() {
+        let segment = SegmentName::new(window.timeline, SegmentNumber(number), size);
+        if let Some(time) = last_commit_in(archive, segment).await? {
+            return Ok(Some(time));
+        }
+    }
+    Ok(None)
+}
+
+async fn last_commit_in(archive: &WalArchive, segment: SegmentName) -> Result<Option<Timestamp>> {
+    if let Some(about) = archive.about_file(WalFileName::Segment(segment)).await? {
+        return Ok(time_of(&about));
+    }
+    for slice in archive.slices(segment).await?.iter().rev() {
+        if let Some(time) = archive.about_slice(slice).await?.as_ref().and_then(time_of) {
+            return Ok(Some(time));
+        }
+    }
+    Ok(None)
+}
+
+fn time_of(about: &WalAbout) -> Option<Timestamp> {
+    about.activity.as_ref()?.last_commit.map(|commit| commit.time)
+}

@@ -1,0 +1,152 @@
+//! To which moments a cluster can be restored: a pure function of what is stored.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::pg::{Lsn, TimelineId};
+use crate::repository::{BackupEntry, BackupId};
+
+/// What matters of a backup here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupFacts {
+    /// Its id.
+    pub id: BackupId,
+    /// When it was complete.
+    pub finished_at: Timestamp,
+    /// The timeline that it was taken on.
+    pub timeline: TimelineId,
+    /// The WAL without which it is not consistent.
+    pub needs: Range<Lsn>,
+}
+
+impl From<&BackupEntry> for BackupFacts {
+    fn from(entry: &BackupEntry) -> Self {
+        let detail = entry.postgres();
+        let (id, needs) = (entry.id.clone(), detail.start_lsn..detail.stop_lsn);
+        Self { id, finished_at: entry.finished_at, timeline: detail.timeline, needs }
+    }
+}
+
+/// What is stored of one timeline.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TimelineFacts {
+    /// The timeline that it forked from, and where; none for the first, or where its history file is not stored.
+    pub parent: Option<(TimelineId, Lsn)>,
+    /// The stretches of its WAL that are stored without a hole, in ascending order.
+    pub stretches: Vec<Range<Lsn>>,
+}
+
+/// A span of positions to which a cluster can be restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Window {
+    /// The backups that it can be restored from, the oldest first.
+    pub backups: Vec<BackupId>,
+    /// The first consistent position.
+    pub from: Lsn,
+    /// When that was.
+    pub from_time: Timestamp,
+    /// The timeline on which it ends.
+    pub timeline: TimelineId,
+    /// The last stored position.
+    pub to: Lsn,
+    /// Whether stored WAL goes on behind a hole at `to`.
+    pub cut: bool,
+}
+
+/// The windows of all backups, the oldest first; backups from which the same end is reached share one.
+#[must_use]
+pub fn windows(backups: &[BackupFacts], timelines: &BTreeMap<TimelineId, TimelineFacts>) -> Vec<Window> {
+    let mut windows: Vec<Window> = Vec::new();
+    for backup in backups {
+        let Some(reach) = reach(backup.timeline, &backup.needs, timelines) else { continue };
+        let same = |window: &&mut Window| (window.timeline, window.to) == (reach.timeline, reach.to);
+        if let Some(window) = windows.iter_mut().find(same) {
+            window.backups.push(backup.id.clone());
+            continue;
+        }
+        windows.push(Window {
+            backups: vec![backup.id.clone()],
+            from: backup.needs.end,
+            from_time: backup.finished_at,
+            timeline: reach.timeline,
+            to: reach.to,
+            cut: reach.cut,
+        });
+    }
+    windows
+}
+
+struct Reach {
+    timeline: TimelineId,
+    to: Lsn,
+    cut: bool,
+}
+
+/// How far recovery gets that begins with `needed` on `timeline`, along the newest timelines that it leads to; `None` where not
+/// even that much is stored.
+fn reach(timeline: TimelineId, needed: &Range<Lsn>, timelines: &BTreeMap<TimelineId, TimelineFacts>) -> Option<Reach> {
+    let facts = timelines.get(&timeline)?;
+    let stretch = facts.stretches.iter().find(|stretch| stretch.start <= needed.start && needed.end <= stretch.end)?;
+    // PostgreSQL follows the newest timeline, so the highest child that forked off within reach wins.
+    let children = timelines.iter().rev().filter_map(|(child, facts)| match facts.parent {
+        Some((parent, fork)) if parent == timeline && needed.end <= fork && fork <= stretch.end => Some((*child, fork)),
+        _ => None,
+    });
+    for (child, fork) in children {
+        if let Some(reach) = reach(child, &(fork..fork), timelines) {
+            return Some(reach);
+        }
+    }
+    let cut = facts.stretches.last().is_some_and(|last| last.start > stretch.end);
+    Some(Reach { timeline, to: stretch.end, cut })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backup(mark: u64, timeline: u32, needs: Range<u64>) -> BackupFacts {
+        let finished_at: Timestamp = "2026-11-22T07:15:00Z".parse().expect("a valid time");
+        let id = BackupId::new(finished_at, mark);
+        BackupFacts { id, finished_at, timeline: TimelineId(timeline), needs: Lsn(needs.start)..Lsn(needs.end) }
+    }
+
+    fn facts(parent: Option<(u32, u64)>, stretches: &[(u64, u64)]) -> TimelineFacts {
+        let parent = parent.map(|(timeline, fork)| (TimelineId(timeline), Lsn(fork)));
+        TimelineFacts { parent, stretches: stretches.iter().map(|s| Lsn(s.0)..Lsn(s.1)).collect() }
+    }
+
+    fn ends(backups: &[BackupFacts], timelines: &[(u32, TimelineFacts)]) -> Vec<(usize, u64, u32, u64, bool)> {
+        let timelines = timelines.iter().map(|(id, facts)| (TimelineId(*id), facts.clone())).collect();
+        let plain = |w: Window| (w.backups.len(), w.from.0, w.timeline.0, w.to.0, w.cut);
+        windows(backups, &timelines).into_iter().map(plain).collect()
+    }
+
+    #[test]
+    fn backups_that_reach_the_same_end_share_a_window() {
+        let backups = [backup(1, 1, 10..20), backup(2, 1, 50..60)];
+        assert_eq!(ends(&backups, &[(1, facts(None, &[(0, 90)]))]), [(2, 20, 1, 90, false)]);
+    }
+
+    #[test]
+    fn a_gap_cuts_the_window() {
+        let backups = [backup(1, 1, 10..20), backup(2, 1, 50..60)];
+        assert_eq!(ends(&backups, &[(1, facts(None, &[(0, 40), (45, 90)]))]), [(1, 20, 1, 40, true), (1, 60, 1, 90, false)]);
+    }
+
+    #[test]
+    fn a_backup_without_its_wal_opens_no_window() {
+        assert_eq!(ends(&[backup(1, 1, 10..20)], &[(1, facts(None, &[(15, 90)]))]), []);
+        assert_eq!(ends(&[backup(1, 1, 10..20)], &[]), []);
+    }
+
+    #[test]
+    fn a_window_follows_the_newest_timeline_that_it_reaches() {
+        let timelines = [(1, facts(None, &[(0, 90)])), (2, facts(Some((1, 40)), &[(32, 70)])), (3, facts(Some((1, 95)), &[]))];
+        assert_eq!(ends(&[backup(1, 1, 10..20)], &timelines), [(1, 20, 2, 70, false)]);
+        assert_eq!(ends(&[backup(1, 1, 50..60)], &timelines), [(1, 60, 1, 90, false)]);
+    }
+}
