@@ -5,8 +5,12 @@
 
 pub mod conformance;
 mod error;
+pub mod faulty;
 mod fs;
 mod key;
+mod limit;
+pub mod open;
+pub mod probe;
 pub mod retry;
 pub mod s3;
 
@@ -21,6 +25,7 @@ use jiff::Timestamp;
 pub use error::{Error, Failure};
 pub use fs::FileStore;
 pub use key::ObjectKey;
+pub use limit::Limited;
 pub use retry::Retrying;
 pub use s3::S3Store;
 
@@ -64,6 +69,9 @@ pub trait Store: Send + Sync + Debug {
 
     /// Whether a create-only put is atomic.
     fn conditional_put(&self) -> ConditionalPut;
+
+    /// Takes note of what `probe` found, now or when the repository was made. A store that knows better ignores it.
+    fn set_conditional_put(&self, found: ConditionalPut);
 
     /// Stores a whole object unless its key is taken. The object is durable when this returns.
     ///

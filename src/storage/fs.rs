@@ -89,6 +89,9 @@ impl Store for FileStore {
         ConditionalPut::Atomic
     }
 
+    // The operating system sees to it.
+    fn set_conditional_put(&self, _found: ConditionalPut) {}
+
     async fn put_if_absent(&self, key: &ObjectKey, body: Bytes) -> Result<Put> {
         let path = self.named("put", key.to_string(), self.root.file(key))?;
         self.run("put", key.as_str(), move |root| {

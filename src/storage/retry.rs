@@ -98,6 +98,10 @@ impl Store for Retrying {
         self.inner.conditional_put()
     }
 
+    fn set_conditional_put(&self, found: ConditionalPut) {
+        self.inner.set_conditional_put(found);
+    }
+
     async fn put_if_absent(&self, key: &ObjectKey, body: Bytes) -> Result<Put> {
         self.policy.run(|| self.inner.put_if_absent(key, body.clone())).await
     }

@@ -14,6 +14,7 @@ mod upload;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,19 +42,14 @@ const SLOWEST: u64 = 64 * 1024;
 pub struct S3Store {
     client: Client,
     options: Arc<Options>,
+    /// Whether the service ignores `If-None-Match: *`, as `probe` found: an object is then looked for before it is created.
+    looks_up: Arc<AtomicBool>,
 }
 
 impl S3Store {
     /// A client of that bucket. Nothing is asked of the service yet, so a missing bucket shows at the first operation.
     pub async fn connect(options: Options) -> Self {
-        Self { client: client::connect(&options).await, options: Arc::new(options) }
-    }
-
-    /// The same bucket, with what was found out about its conditional puts.
-    #[must_use]
-    pub fn with_conditional_put(&self, conditional_put: ConditionalPut) -> Self {
-        let options = Options { conditional_put, ..(*self.options).clone() };
-        Self { client: self.client.clone(), options: Arc::new(options) }
+        Self { client: client::connect(&options).await, options: Arc::new(options), looks_up: Arc::default() }
     }
 
     /// The name in the bucket of a key or of the beginning of keys.
@@ -68,9 +64,8 @@ impl S3Store {
         done.map_err(|failure| Error { store: self.url(), operation, object: object.to_owned(), failure })
     }
 
-    /// Whether an object must be looked for before it is created.
     fn looks_up(&self) -> bool {
-        self.options.conditional_put == ConditionalPut::LookedUp
+        self.looks_up.load(Ordering::Relaxed)
     }
 
     fn storage_class(&self) -> Option<StorageClass> {
@@ -171,7 +166,11 @@ impl Store for S3Store {
     }
 
     fn conditional_put(&self) -> ConditionalPut {
-        self.options.conditional_put
+        if self.looks_up() { ConditionalPut::LookedUp } else { ConditionalPut::Atomic }
+    }
+
+    fn set_conditional_put(&self, found: ConditionalPut) {
+        self.looks_up.store(found == ConditionalPut::LookedUp, Ordering::Relaxed);
     }
 
     async fn put_if_absent(&self, key: &ObjectKey, body: Bytes) -> Result<Put> {

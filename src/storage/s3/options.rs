@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::storage::ConditionalPut;
 use crate::storage::retry::Policy;
 
 /// Where the bucket is and how to talk to it.
@@ -26,8 +25,6 @@ pub struct Options {
     pub credentials: Option<Credentials>,
     /// Whether the service is given a checksum of each upload to verify.
     pub checksum: UploadChecksum,
-    /// Whether the service honours `If-None-Match: *`, as `probe` found.
-    pub conditional_put: ConditionalPut,
     /// How parts of an upload are tried again.
     pub retry: Policy,
 }
@@ -46,7 +43,6 @@ impl Options {
             encryption: None,
             credentials: None,
             checksum: UploadChecksum::Crc32,
-            conditional_put: ConditionalPut::Atomic,
             retry: Policy::default(),
         }
     }
