@@ -2,5 +2,7 @@
 
 mod stores {
     mod conformance;
+    mod loose;
+    mod probe;
     mod seaweed;
 }
