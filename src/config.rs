@@ -14,5 +14,5 @@ pub use environment::{Environment, environment};
 pub use error::{Error, Result};
 pub use load::{default_path, load, parse};
 pub use plain::{Duration, StoreUrl};
-pub use schema::{Agent, Config, Postgres, RepositorySection, S3Options};
+pub use schema::{Agent, Config, Postgres, RepositorySection, ServerSideEncryption, UploadChecksum};
 pub use secret::Secret;

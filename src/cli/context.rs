@@ -1,13 +1,13 @@
 //! What every verb needs: the configuration, the repository, a way to print.
 
 use std::path::PathBuf;
-
 use std::sync::Arc;
 
 use super::{Failure, Output};
-use crate::config::{self, Config, StoreUrl};
+use crate::config::{self, Config};
 use crate::repository::Repository;
-use crate::storage::{FileStore, Store};
+use crate::storage::retry::Policy;
+use crate::storage::{self, Store};
 
 /// Opened on demand, so that a verb touches only what it needs.
 pub(super) struct Context {
@@ -35,16 +35,10 @@ impl Context {
 
 /// The store below the repository; it must exist.
 pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
-    match &config.repository.url {
-        StoreUrl::Directory(path) => Ok(Arc::new(FileStore::open(path).await?)),
-        StoreUrl::S3 { .. } => Err(Failure::new("S3 stores are not in this build")),
-    }
+    Ok(storage::open::open(&config.repository.location()?, Policy::default()).await?)
 }
 
 /// The store below the repository, made where it can be made.
 pub(super) async fn create_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
-    match &config.repository.url {
-        StoreUrl::Directory(path) => Ok(Arc::new(FileStore::create(path).await?)),
-        StoreUrl::S3 { .. } => open_store(config).await,
-    }
+    Ok(storage::open::create(&config.repository.location()?, Policy::default()).await?)
 }

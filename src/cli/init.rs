@@ -3,9 +3,11 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::exit::Failure;
 use super::{Context, Outcome, context, exit};
 use crate::operations::prepare::{Prepared, prepare_cluster};
 use crate::repository::{NewLineage, Repository, Stored};
+use crate::storage::probe::{self, Verdict};
 
 /// What `init` takes.
 #[derive(Args)]
@@ -20,6 +22,7 @@ pub(super) struct Options {
 struct Report {
     repository: String,
     created: bool,
+    store: Vec<probe::Finding>,
     clusters: Vec<Prepared>,
 }
 
@@ -27,13 +30,17 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     let config = context.config()?;
     let store = context::create_store(&config).await?;
     let url = store.url();
+    let probed = probe::run(&store).await?;
+    if !probed.is_usable() {
+        return Err(unusable(&probed));
+    }
     let (repository, stored) = Repository::create(store, config.repository.compression).await?;
     let rule = if options.new_lineage { NewLineage::Allowed } else { NewLineage::OnlyFirst };
     let mut clusters = Vec::new();
     for (resource, cluster) in config.clusters() {
         clusters.push(prepare_cluster(&repository, &resource, cluster, rule).await?);
     }
-    let report = Report { repository: url, created: stored == Stored::New, clusters };
+    let report = Report { repository: url, created: stored == Stored::New, store: probed.findings, clusters };
     context.output.result(&report, Report::text);
     Ok(exit::DONE)
 }
@@ -41,6 +48,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
 impl Report {
     fn text(&self) -> String {
         let mut lines = vec![format!("repository {} {}", self.repository, done(self.created))];
+        lines.extend(self.store.iter().map(finding));
         for cluster in &self.clusters {
             let Prepared { resource, system_id, server_version, new, slot } = cluster;
             lines.push(format!("{resource} {}: system identifier {system_id}, PostgreSQL {server_version}", done(*new)));
@@ -53,4 +61,21 @@ impl Report {
 
 const fn done(created: bool) -> &'static str {
     if created { "created" } else { "was there already" }
+}
+
+fn finding(finding: &probe::Finding) -> String {
+    let verdict = match finding.verdict {
+        Verdict::Good => "ok     ",
+        Verdict::Weak => "WARNING",
+        Verdict::Broken => "BROKEN ",
+    };
+    format!("store {verdict}  {}: {}", finding.ability, finding.detail)
+}
+
+/// What a repository needs and this store does not do.
+fn unusable(probed: &probe::Report) -> Failure {
+    let broken = probed.findings.iter().filter(|finding| finding.verdict == Verdict::Broken);
+    let broken: Vec<String> = broken.map(|finding| format!("{}: {}", finding.ability, finding.detail)).collect();
+    Failure::new(format!("{} cannot hold a repository: {}", probed.store, broken.join("; ")))
+        .with_hint(Some("use another store; nothing was written but the probe, which was removed"))
 }

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use super::{Duration, Error, Result, Secret, StoreUrl};
 use crate::codec::Compression;
 use crate::repository::{ResourceKind, ResourceName};
+use crate::storage::open::Location;
+use crate::storage::s3;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -45,33 +47,41 @@ pub struct RepositorySection {
     pub path_style: Option<bool>,
     /// The storage class of new objects.
     pub storage_class: Option<String>,
-    /// Server-side encryption: `AES256`, `aws:kms`.
-    pub sse: Option<String>,
+    /// Encryption by the service.
+    pub sse: Option<ServerSideEncryption>,
     /// The key for `aws:kms`.
     pub sse_kms_key_id: Option<String>,
+    /// The checksum that the service verifies each upload with.
+    #[serde(default)]
+    pub upload_checksum: UploadChecksum,
     /// Credentials; by default those of the AWS credential chain.
     pub access_key_id: Option<Secret>,
     /// The secret that belongs to `access_key_id`.
     pub secret_access_key: Option<Secret>,
+    /// The token of temporary keys.
+    pub session_token: Option<Secret>,
 }
 
-/// What only S3 stores need, with secrets revealed.
-#[derive(Clone, Default)]
-pub struct S3Options {
-    /// See `RepositorySection`.
-    pub endpoint: Option<String>,
-    /// See `RepositorySection`.
-    pub region: Option<String>,
-    /// See `RepositorySection`.
-    pub path_style: Option<bool>,
-    /// See `RepositorySection`.
-    pub storage_class: Option<String>,
-    /// See `RepositorySection`.
-    pub sse: Option<String>,
-    /// See `RepositorySection`.
-    pub sse_kms_key_id: Option<String>,
-    /// Key id and secret.
-    pub credentials: Option<(String, String)>,
+/// Encryption by the store's service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum ServerSideEncryption {
+    /// With the service's own key.
+    #[serde(rename = "AES256")]
+    Aes256,
+    /// With a key of the key management service.
+    #[serde(rename = "aws:kms")]
+    Kms,
+}
+
+/// The checksum that the store's service verifies each upload with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UploadChecksum {
+    /// In a header that services which do not know it ignore.
+    #[default]
+    Crc32,
+    /// For a service that refuses the header.
+    None,
 }
 
 /// `[agent]`
@@ -151,20 +161,40 @@ impl Config {
 }
 
 impl RepositorySection {
-    /// What the S3 store needs, with secrets revealed.
+    /// Where the store is, with secrets revealed.
     ///
     /// # Errors
     /// When a secret cannot be had.
-    pub fn s3_options(&self) -> Result<S3Options> {
+    pub fn location(&self) -> Result<Location> {
+        match &self.url {
+            StoreUrl::Directory(path) => Ok(Location::Directory(path.clone())),
+            StoreUrl::S3 { bucket, prefix } => self.s3(bucket, prefix).map(Location::S3),
+        }
+    }
+
+    fn s3(&self, bucket: &str, prefix: &str) -> Result<s3::Options> {
         let reveal = |secret: &Option<Secret>| secret.as_ref().map(Secret::reveal).transpose();
-        Ok(S3Options {
+        let session_token = reveal(&self.session_token)?;
+        let keys = reveal(&self.access_key_id)?.zip(reveal(&self.secret_access_key)?);
+        Ok(s3::Options {
             endpoint: self.endpoint.clone(),
             region: self.region.clone(),
             path_style: self.path_style,
             storage_class: self.storage_class.clone(),
-            sse: self.sse.clone(),
-            sse_kms_key_id: self.sse_kms_key_id.clone(),
-            credentials: reveal(&self.access_key_id)?.zip(reveal(&self.secret_access_key)?),
+            encryption: self.sse.map(|sse| match sse {
+                ServerSideEncryption::Aes256 => s3::Encryption::Aes256,
+                ServerSideEncryption::Kms => s3::Encryption::Kms { key_id: self.sse_kms_key_id.clone() },
+            }),
+            checksum: match self.upload_checksum {
+                UploadChecksum::Crc32 => s3::UploadChecksum::Crc32,
+                UploadChecksum::None => s3::UploadChecksum::None,
+            },
+            credentials: keys.map(|(access_key_id, secret_access_key)| s3::Credentials {
+                access_key_id,
+                secret_access_key,
+                session_token,
+            }),
+            ..s3::Options::new(bucket, prefix)
         })
     }
 }

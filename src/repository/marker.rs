@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Result, Stored, keys};
-use crate::storage::{Put, Store};
+use crate::storage::{ConditionalPut, Put, Store};
 use crate::sys::clock;
 
 /// The format that this version writes, and the newest that it reads.
@@ -20,9 +20,24 @@ pub struct Marker {
     pub created_at: Timestamp,
     /// The version that made it.
     pub created_by: String,
+    /// Whether the store creates objects atomically, as it was probed when the repository was made.
+    #[serde(default = "atomic", with = "Conditional")]
+    pub conditional_put: ConditionalPut,
 }
 
-/// Reads the marker and checks its format.
+const fn atomic() -> ConditionalPut {
+    ConditionalPut::Atomic
+}
+
+/// How `ConditionalPut` is written.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "ConditionalPut", rename_all = "kebab-case")]
+enum Conditional {
+    Atomic,
+    LookedUp,
+}
+
+/// Reads the marker, checks its format, and tells the store what is known about it.
 pub(super) async fn read(store: &dyn Store) -> Result<Marker> {
     let bytes = match store.get(&keys::marker()).await {
         Ok(bytes) => bytes,
@@ -34,13 +49,15 @@ pub(super) async fn read(store: &dyn Store) -> Result<Marker> {
     if marker.format > FORMAT {
         return Err(Error::NewerFormat { store: store.url(), found: marker.format, known: FORMAT });
     }
+    store.set_conditional_put(marker.conditional_put);
     Ok(marker)
 }
 
 /// Stores the marker; one that is there already is checked.
 pub(super) async fn create(store: &dyn Store) -> Result<Stored> {
     let created_by = format!("holdfast {}", env!("CARGO_PKG_VERSION"));
-    let marker = Marker { format: FORMAT, created_at: clock::now(), created_by };
+    let conditional_put = store.conditional_put();
+    let marker = Marker { format: FORMAT, created_at: clock::now(), created_by, conditional_put };
     match store.put_if_absent(&keys::marker(), to_json(&marker)).await? {
         Put::Created => Ok(Stored::New),
         Put::AlreadyExists => read(store).await.map(|_| Stored::Identical),
