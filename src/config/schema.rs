@@ -168,7 +168,7 @@ impl RepositorySection {
     pub fn location(&self) -> Result<Location> {
         match &self.url {
             StoreUrl::Directory(path) => Ok(Location::Directory(path.clone())),
-            StoreUrl::S3 { bucket, prefix } => self.s3(bucket, prefix).map(Location::S3),
+            StoreUrl::S3 { bucket, prefix } => self.s3(bucket, prefix).map(Box::new).map(Location::S3),
         }
     }
 

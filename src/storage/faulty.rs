@@ -240,7 +240,7 @@ impl Store for Faulty {
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
-        Ok(self.struck(Operation::Delete, key.as_str(), self.inner.delete(key)).await?.0)
+        self.struck(Operation::Delete, key.as_str(), self.inner.delete(key)).await.map(|_| ())
     }
 
     async fn sweep(&self, age: Duration) -> Result<usize> {
@@ -257,7 +257,7 @@ struct FaultyUpload {
 #[async_trait]
 impl Upload for FaultyUpload {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        Ok(self.store.struck(Operation::Write, self.key.as_str(), self.inner.write(bytes)).await?.0)
+        self.store.struck(Operation::Write, self.key.as_str(), self.inner.write(bytes)).await.map(|_| ())
     }
 
     async fn finish(self: Box<Self>) -> Result<Put> {

@@ -12,7 +12,7 @@ pub enum Location {
     /// A directory (`file:///path`).
     Directory(PathBuf),
     /// A bucket, or a part of one (`s3://bucket/prefix`).
-    S3(s3::Options),
+    S3(Box<s3::Options>),
 }
 
 /// Opens a store that exists; its operations are tried again as `policy` says.
@@ -22,7 +22,7 @@ pub enum Location {
 pub async fn open(location: &Location, policy: Policy) -> Result<Arc<dyn Store>> {
     let store: Arc<dyn Store> = match location {
         Location::Directory(path) => Arc::new(FileStore::open(path).await?),
-        Location::S3(options) => Arc::new(S3Store::connect(options.clone()).await),
+        Location::S3(options) => Arc::new(S3Store::connect((**options).clone()).await),
     };
     Ok(Arc::new(Retrying::new(store, policy)))
 }
