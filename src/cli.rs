@@ -6,6 +6,8 @@
 #![allow(dead_code, unused_imports)] // until all verbs are here
 
 mod arguments;
+mod backup;
+mod backups;
 mod check;
 mod context;
 mod demo;
@@ -53,6 +55,8 @@ async fn dispatch(arguments: Arguments, output: Output) -> Outcome {
     match arguments.verb {
         Verb::Demo(options) => demo::run(&context, &options).await,
         Verb::Init(options) => init::run(&context, &options).await,
+        Verb::Backup(options) => backup::run(&context, &options).await,
+        Verb::Backups(options) => backups::run(&context, &options).await,
         Verb::Wal(options) => wal::run(&context, &options).await,
         Verb::Check(options) => check::run(&context, &options).await,
         Verb::Status(options) => status::run(&context, &options).await,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{check, demo, init, status, wal};
+use super::{backup, backups, check, demo, init, status, wal};
 
 /// Makes PostgreSQL recoverable to any moment, and proves that it can.
 #[derive(Parser)]
@@ -49,6 +49,10 @@ pub(super) enum Verb {
     Demo(demo::Options),
     /// Create the repository and the replication slots; safe to repeat
     Init(init::Options),
+    /// Take a base backup now
+    Backup(backup::Options),
+    /// List the base backups
+    Backups(backups::Options),
     /// Single WAL files in and out, and what is stored
     Wal(wal::Options),
     /// Look at configuration, access and recoverability; ends with 0, 1 (warning) or 2 (critical)

@@ -2,6 +2,7 @@
 
 mod progress;
 mod table;
+mod units;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use super::exit::Failure;
 
 pub(super) use progress::Progress;
 pub(super) use table::table;
+pub(super) use units::bytes;
 
 /// The exit code for a command line that is wrong.
 const USAGE: u8 = 2;

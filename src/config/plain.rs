@@ -15,12 +15,19 @@ impl fmt::Debug for Duration {
     }
 }
 
-impl<'de> Deserialize<'de> for Duration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let refused = || serde::de::Error::custom(format!("'{text}' is not a duration; write it as in 500ms, 1s, 5m or 2h"));
+impl std::str::FromStr for Duration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refused = || format!("'{text}' is not a duration; write it as in 500ms, 1s, 5m or 2h");
         let parsed: jiff::SignedDuration = text.parse().map_err(|_| refused())?;
         std::time::Duration::try_from(parsed).map(Self).map_err(|_| refused())
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
