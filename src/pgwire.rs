@@ -12,6 +12,8 @@ mod connect;
 mod connection;
 mod conninfo;
 mod error;
+#[cfg(test)]
+mod fake;
 mod frame;
 mod message;
 mod names;

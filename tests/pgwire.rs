@@ -2,7 +2,11 @@
 
 mod pgwire {
     mod base_backup;
+    mod certificates;
     mod commands;
+    mod encryption;
+    mod hosts;
+    mod login;
     mod streaming;
     mod support;
 }

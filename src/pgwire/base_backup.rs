@@ -17,6 +17,7 @@ use super::classify::Phase;
 use super::error::{Error, Result};
 use super::frame::Frame;
 use super::{ReplicationConnection, Row, ServerMessage, Stream};
+use crate::pg::version::{BaseBackupSyntax, KNOWN};
 use crate::pg::{Lsn, TimelineId};
 pub use command::{BackupOptions, Checkpoint, ManifestChecksum};
 use content::Content;
@@ -98,7 +99,7 @@ pub struct BackupStream<S = Stream> {
     start: Option<(Lsn, TimelineId)>,
     base_size_kb: Option<u64>,
     tablespaces: Vec<Tablespace>,
-    /// For servers before 15: the archives still to come, in the order of the rows.
+    /// The archives still to come, in the order of the rows.
     archives: VecDeque<Option<u32>>,
     end: Option<(Lsn, TimelineId)>,
 }
@@ -111,9 +112,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ReplicationConnection<S> {
     /// # Errors
     /// What may befall any connection.
     pub async fn base_backup(mut self, options: BackupOptions) -> Result<BackupStream<S>> {
-        let major = self.server_version().major();
-        self.connection.begin(DOING, &options.command(major)).await?;
-        let content = if major >= 15 { Content::typed() } else { Content::untyped() };
+        let syntax = syntax(self.server_version().major());
+        self.connection.begin(DOING, &options.command(syntax)).await?;
+        let content = if syntax == BaseBackupSyntax::Words { Content::untyped() } else { Content::typed() };
         Ok(BackupStream {
             replication: self,
             options,
@@ -169,10 +170,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BackupStream<S> {
 
     fn take(&mut self, frame: Frame) -> Result<Option<BackupEvent>> {
         match (frame, self.state) {
-            (Frame::CopyData(bytes), State::Copy) => self.content.take(bytes).map_err(|detail| self.protocol_error(detail)),
+            (Frame::CopyData(bytes), State::Copy) => self.take_data(bytes),
             (Frame::Message(message), _) => self.take_message(message),
             _ => Err(self.protocol_error("a message that does not belong into a base backup")),
         }
+    }
+
+    fn take_data(&mut self, bytes: Bytes) -> Result<Option<BackupEvent>> {
+        let event = self.content.take(bytes).map_err(|detail| self.protocol_error(detail))?;
+        if let Some(BackupEvent::Archive { tablespace, name }) = &event {
+            let announced = self.archives.iter().position(|announced| announced == tablespace);
+            let unknown = || self.replication.protocol_error(DOING, format!("{name} was not announced, or came before"));
+            self.archives.remove(announced.ok_or_else(unknown)?);
+        }
+        Ok(event)
     }
 
     fn take_message(&mut self, message: Message) -> Result<Option<BackupEvent>> {
@@ -236,7 +247,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BackupStream<S> {
                 let base_size_kb = self.base_size_kb;
                 (State::BetweenCopies, Some(BackupEvent::Start { lsn, timeline, base_size_kb, tablespaces }))
             }
-            (State::BetweenCopies, _, Some((lsn, timeline))) => (State::Completing, Some(BackupEvent::End { lsn, timeline })),
+            (State::BetweenCopies, _, Some((lsn, timeline))) => {
+                self.require_everything()?;
+                (State::Completing, Some(BackupEvent::End { lsn, timeline }))
+            }
             (State::Completing, ..) => (State::Completing, None),
             _ => return Err(self.protocol_error("a part of the answer is missing")),
         };
@@ -251,10 +265,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BackupStream<S> {
         }
         match self.archives.pop_front() {
             Some(tablespace) => Ok(Some(archive(tablespace))),
-            None if self.options.manifest.is_some() => Ok(Some(self.content.begin_manifest())),
-            None => Err(self.protocol_error("more archives than tablespaces")),
+            None => self.content.begin_manifest().map(Some).map_err(|detail| self.protocol_error(detail)),
         }
     }
+
+    /// Before the end: every archive that was announced has come, and the manifest if one was asked for.
+    fn require_everything(&self) -> Result<()> {
+        match self.archives.front() {
+            Some(missing) => Err(self.protocol_error(format!(
+                "no archive for {}",
+                missing.map_or("the data directory".into(), |oid| format!("tablespace {oid}"))
+            ))),
+            None if self.content.in_manifest() != self.options.manifest.is_some() => {
+                Err(self.protocol_error("a manifest that was not asked for, or none that was"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn syntax(major: u32) -> BaseBackupSyntax {
+    let known = KNOWN.iter().find(|version| version.major == major);
+    known.map_or(BaseBackupSyntax::Parenthesised, |version| version.base_backup)
 }
 
 fn archive(tablespace: Option<u32>) -> BackupEvent {
@@ -265,3 +297,6 @@ fn archive(tablespace: Option<u32>) -> BackupEvent {
 fn read_position(row: &Row) -> Option<(Lsn, TimelineId)> {
     Some((row.text(0)?.parse().ok()?, TimelineId(row.text(1)?.parse().ok()?)))
 }
+
+#[cfg(test)]
+mod tests;

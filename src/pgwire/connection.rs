@@ -30,6 +30,7 @@ pub(super) struct Connection<S> {
     deadline: Duration,
     parameters: BTreeMap<String, String>,
     ready: bool,
+    write_failure: Option<String>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -45,6 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             deadline,
             parameters: BTreeMap::new(),
             ready: false,
+            write_failure: None,
         }
     }
 
@@ -90,8 +92,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.error(doing, classify(phase, &answer.sqlstate)).with_answer(answer)
     }
 
-    fn lost(&self, doing: &str, error: &io::Error) -> Error {
-        self.error(doing, Failure::ConnectionLost(error.to_string()))
+    fn lost(&self, doing: &str, detail: &str) -> Error {
+        self.error(doing, Failure::ConnectionLost(self.write_failure.as_deref().unwrap_or(detail).to_owned()))
     }
 
     /// The next message, without a deadline. Cancelling loses nothing.
@@ -112,9 +114,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             self.incoming.reserve(missing.clamp(READ_BYTES, RESERVE_BYTES_MAX));
             match self.stream.read_buf(&mut self.incoming).await {
-                Ok(0) => return Err(self.error(doing, Failure::ConnectionLost("the server closed it".into()))),
+                Ok(0) => return Err(self.lost(doing, "the server closed it")),
                 Ok(_) => {}
-                Err(error) => return Err(self.lost(doing, &error)),
+                Err(error) => return Err(self.lost(doing, &error.to_string())),
             }
         }
     }
@@ -150,11 +152,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Sends what was put. Cancelling loses nothing: the next call goes on.
+    ///
+    /// That the server no longer takes anything in is not reported here, but by the next `receive`: what it said before it closed the
+    /// connection, the reason, is still to be read (fe-misc.c `pqSendSome` does the same).
     pub(super) async fn flush(&mut self, doing: &str) -> Result<()> {
         let deadline = self.deadline;
         match tokio::time::timeout(deadline, self.flush_stream()).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.lost(doing, &error)),
+            Ok(Err(error)) => {
+                self.outgoing.clear();
+                self.write_failure = Some(error.to_string());
+                Ok(())
+            }
             Err(_) => Err(self.error(doing, Failure::Timeout(deadline))),
         }
     }

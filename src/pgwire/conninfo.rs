@@ -241,3 +241,6 @@ impl fmt::Display for ConnInfo {
         write!(f, "{} as {}", self.servers(), self.user)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{ConnInfoError, ServerMessage};
+use crate::pg::UnsupportedVersion;
 
 /// The result of a conversation with a server.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -106,13 +107,8 @@ pub enum Failure {
     #[error("the server ended the connection")]
     ServerShuttingDown,
     /// The server's version is outside what is supported.
-    #[error("PostgreSQL {found} is not supported, only {supported}")]
-    UnsupportedVersion {
-        /// As the server says.
-        found: String,
-        /// Which versions are.
-        supported: String,
-    },
+    #[error(transparent)]
+    UnsupportedVersion(#[from] UnsupportedVersion),
     /// The server, or the network, closed the connection.
     #[error("the connection was lost: {0}")]
     ConnectionLost(String),

@@ -89,3 +89,6 @@ fn header(buffer: &BytesMut, cap: usize) -> Result<Option<(u8, usize)>, FrameErr
         _ => Err(FrameError::Length { tag, length: length.into(), cap }),
     }
 }
+
+#[cfg(test)]
+mod tests;

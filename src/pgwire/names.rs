@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::pg::{UnsupportedVersion, Version};
+
 /// The name of a replication slot: 1 to 63 lower-case letters, digits and underscores (`ReplicationSlotValidateName`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotName(String);
@@ -84,6 +86,14 @@ impl ServerVersion {
     #[must_use]
     pub const fn number(&self) -> u32 {
         self.number
+    }
+
+    /// Whether Holdfast handles it.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn require_supported(&self) -> Result<(), UnsupportedVersion> {
+        Version::of_server(self.number).map(drop)
     }
 
     /// 15 for 15.20.

@@ -41,7 +41,10 @@ impl Session for ReplicationConnection {
         };
         let binding = stream.binding();
         let connection = startup::log_in(stream, &host.to_string(), &login, binding, ANSWER_DEADLINE).await?;
-        Self::new(connection)
+        let replication = Self::new(connection)?;
+        let supported = replication.server_version().require_supported();
+        supported.map_err(|error| replication.connection.error(startup::DOING, error.into()))?;
+        Ok(replication)
     }
 
     /// Servers before 14 do not report it: a standby is read-only, and a primary of that age that is read-only is taken for one.

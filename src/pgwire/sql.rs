@@ -169,6 +169,7 @@ impl Session for SqlConnection {
         let version = ServerVersion::parse(&reported).ok_or_else(|| {
             Error::new(CONNECTING, &server, Failure::Protocol(format!("no version reported ('{}')", reported.escape_default())))
         })?;
+        version.require_supported().map_err(|error| Error::new(CONNECTING, &server, error.into()))?;
         let role = ServerRole::reported(|name| connection.parameter(name));
         let task = tokio::spawn(carrier::carry(connection, server.clone())).abort_handle();
         Ok(Self { client, server, version, role, deadline: STATEMENT_DEADLINE, task })

@@ -62,3 +62,6 @@ async fn await_ready<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Connect
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

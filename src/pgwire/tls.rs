@@ -127,6 +127,9 @@ fn explain(error: std::io::Error) -> TlsError {
             "; give the server a certificate whose subject alternative names hold the host of the connection string (a common name \
              does not count), or use sslmode=verify-ca"
         }
+        Error::InvalidCertificate(CertificateError::BadSignature) => {
+            "; sslrootcert holds another certificate of the same name: an authority was made anew"
+        }
         Error::InvalidCertificate(CertificateError::BadEncoding) => "; certificates of X.509 version 1 are not accepted",
         Error::InvalidCertificate(_) => "; the server's certificate is not accepted",
         _ => "",

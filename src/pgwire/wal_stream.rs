@@ -303,3 +303,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WalStream<S> {
 fn read_next_timeline(row: &Row) -> Option<(TimelineId, Lsn)> {
     Some((TimelineId(row.text(0)?.parse().ok()?), row.text(1)?.parse().ok()?))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::pg::version::BaseBackupSyntax;
+
 /// How the checkpoint before the backup is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Checkpoint {
@@ -80,10 +82,13 @@ impl Default for BackupOptions {
 }
 
 impl BackupOptions {
-    /// The command for a server of this major version: from 15 on only the parenthesised form is understood, before only the other
-    /// (PostgreSQL documentation, "Streaming Replication Protocol", and that of 14).
-    pub(super) fn command(&self, major: u32) -> String {
-        if major >= 15 { self.parenthesised() } else { self.words() }
+    /// The command in the spelling that the server understands (PostgreSQL documentation, "Streaming Replication Protocol", and that
+    /// of 14).
+    pub(super) fn command(&self, syntax: BaseBackupSyntax) -> String {
+        match syntax {
+            BaseBackupSyntax::Parenthesised => self.parenthesised(),
+            BaseBackupSyntax::Words => self.words(),
+        }
     }
 
     fn parenthesised(&self) -> String {
@@ -139,12 +144,12 @@ mod tests {
             ..BackupOptions::default()
         };
         assert_eq!(
-            options.command(15),
+            options.command(BaseBackupSyntax::Parenthesised),
             "BASE_BACKUP (LABEL 'it''s', CHECKPOINT 'fast', PROGRESS true, WAL false, WAIT false, TABLESPACE_MAP true, \
              MAX_RATE 1024, MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C')"
         );
         assert_eq!(
-            options.command(14),
+            options.command(BaseBackupSyntax::Words),
             "BASE_BACKUP LABEL 'it''s' PROGRESS FAST NOWAIT MAX_RATE 1024 TABLESPACE_MAP MANIFEST 'yes' \
              MANIFEST_CHECKSUMS 'CRC32C'"
         );

@@ -33,9 +33,17 @@ impl Content {
         self.typed
     }
 
-    pub(super) const fn begin_manifest(&mut self) -> BackupEvent {
+    pub(super) fn in_manifest(&self) -> bool {
+        self.part == Part::Manifest
+    }
+
+    /// The manifest is one, and the last.
+    pub(super) fn begin_manifest(&mut self) -> Result<BackupEvent, String> {
+        if self.in_manifest() {
+            return Err("something after the manifest".into());
+        }
         self.part = Part::Manifest;
-        BackupEvent::ManifestBegin
+        Ok(BackupEvent::ManifestBegin)
     }
 
     /// Reads one copy message; an empty one is no event.
@@ -50,7 +58,7 @@ impl Content {
             b'n' => self.begin_archive(&bytes).map(Some),
             b'd' => self.data(bytes),
             b'p' => bytes.try_get_u64().map(|sent| Some(BackupEvent::Progress(sent))).map_err(|e| e.to_string()),
-            b'm' => Ok(Some(self.begin_manifest())),
+            b'm' => self.begin_manifest().map(Some),
             other => Err(format!("an unknown kind '{}' of base backup data", char::from(other).escape_default())),
         }
     }
@@ -73,6 +81,9 @@ impl Content {
             Some(oid) => Some(oid.parse().map_err(|_| unknown_archive(&name))?),
             None => return Err(unknown_archive(&name)),
         };
+        if self.in_manifest() {
+            return Err("an archive after the manifest".into());
+        }
         self.part = Part::Archive;
         Ok(archive(tablespace))
     }
