@@ -30,7 +30,7 @@ fn keywords_and_a_uri_mean_the_same() {
         ("host=/tmp/a user=you", "postgresql://you@%2Ftmp%2Fa/"),
         (
             "host=db1 dbname=x options='-c a=b' target_session_attrs=standby",
-            concat!("postgresql:///x?host=db1&options=-c%20a%3Db&target_session_attrs=standby"),
+            "postgresql:///x?host=db1&options=-c%20a%3Db&target_session_attrs=standby",
         ),
         ("host=db1,db2 port=,5433", "postgresql://db1,db2:5433"),
         ("password=p@ss host=db1 user=you", "postgresql://you:p%40ss@db1"),
