@@ -5,6 +5,7 @@
 
 #![allow(dead_code, unused_imports)] // until all verbs are here
 
+mod agent;
 mod arguments;
 mod backup;
 mod backups;
@@ -57,6 +58,7 @@ async fn dispatch(arguments: Arguments, output: Output) -> Outcome {
         Verb::Init(options) => init::run(&context, &options).await,
         Verb::Backup(options) => backup::run(&context, &options).await,
         Verb::Backups(options) => backups::run(&context, &options).await,
+        Verb::Agent(options) => agent::run(&context, &options).await,
         Verb::Wal(options) => wal::run(&context, &options).await,
         Verb::Check(options) => check::run(&context, &options).await,
         Verb::Status(options) => status::run(&context, &options).await,

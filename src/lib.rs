@@ -1,5 +1,6 @@
 //! Holdfast makes PostgreSQL recoverable to any moment, and proves that it can.
 
+pub mod agent;
 pub mod cli;
 pub mod codec;
 pub mod config;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{backup, backups, check, demo, init, status, wal};
+use super::{agent, backup, backups, check, demo, init, status, wal};
 
 /// Makes PostgreSQL recoverable to any moment, and proves that it can.
 #[derive(Parser)]
@@ -53,6 +53,8 @@ pub(super) enum Verb {
     Backup(backup::Options),
     /// List the base backups
     Backups(backups::Options),
+    /// Run everything until SIGTERM: receive WAL, serve the status
+    Agent(agent::Options),
     /// Single WAL files in and out, and what is stored
     Wal(wal::Options),
     /// Look at configuration, access and recoverability; ends with 0, 1 (warning) or 2 (critical)

@@ -137,6 +137,25 @@ impl WalArchive {
         }
     }
 
+    /// The last object of a segment before `limit` that is stored on its timeline; none where nothing is stored before it.
+    ///
+    /// # Errors
+    /// When the store fails: never taken for an empty answer.
+    pub async fn last_before(&self, limit: SegmentName) -> Result<Option<StoredWal>> {
+        let wal = keys::wal(&self.resource, self.system_id);
+        let (timeline, last) = (format!("{:08X}", limit.timeline().0), limit.group());
+        let groups = self.repository.store.folders(&wal).await?;
+        let earlier = |group: &&String| group.len() == 16 && group.starts_with(&timeline) && **group <= last;
+        for group in groups.iter().filter(earlier).rev() {
+            let entries = list_all(self.repository.store.as_ref(), &format!("{wal}{group}/")).await?;
+            let before = |stored: &StoredWal| stored.object.segment().is_some_and(|segment| segment < limit);
+            if let Some(found) = entries.iter().filter_map(StoredWal::from_entry).rfind(before) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     /// The objects of the last group of segments stored on a timeline, in ascending order; empty where nothing is stored on it.
     /// A group is what shares the first sixteen digits of its names.
     ///

@@ -1,7 +1,30 @@
 //! WAL in: what is received or pushed is stored, and it is known what is stored.
 //!
 //! Invariants: nothing counts as stored that the store has not confirmed. What is stored is contiguous from a segment's first byte,
-//! or it is not counted: PostgreSQL reads a segment from there.
+//! or it is not counted: PostgreSQL reads a segment from there. No state is kept but what is stored and where the slot stands.
 
+mod chain;
 pub mod coverage;
+mod delay;
+mod error;
+mod gap;
+mod inflow;
+mod known;
+mod pause;
+mod piece;
+mod progress;
 pub mod push;
+mod receiver;
+mod report;
+mod session;
+mod setting;
+mod setup;
+mod slicing;
+mod slot;
+mod start;
+mod uploader;
+
+pub use delay::DelaySummary;
+pub use error::{Error, Result};
+pub use receiver::Receiver;
+pub use report::{ReceiverStatus, Report, SlotStatus, State, Trouble};

@@ -1,0 +1,13 @@
+//! The long-running program: receives the WAL of every cluster that is configured, and tells how it goes.
+//!
+//! Invariants: what befalls one cluster never ends the work for another. The agent ends only when it is asked to: whatever is wrong is
+//! logged, shown in the status and tried again. It keeps no state of its own.
+
+mod http;
+mod memory;
+mod metrics;
+mod status;
+mod supervisor;
+
+pub use status::AgentStatus;
+pub use supervisor::Agent;

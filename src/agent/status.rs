@@ -1,0 +1,38 @@
+//! What the agent tells about itself: the document behind `/status`, `/healthz` and `/metrics`.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::resources::postgres::archive::ReceiverStatus;
+
+/// The state of the agent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// The version of the program.
+    pub version: String,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// When this was written.
+    pub at: Timestamp,
+    /// Its resident memory.
+    pub resident_bytes: Option<u64>,
+    /// What does not work, one sentence each; empty if all is well.
+    pub ailments: Vec<String>,
+    /// The clusters whose WAL is streamed.
+    pub clusters: Vec<ReceiverStatus>,
+}
+
+impl AgentStatus {
+    /// The state at `at`.
+    #[must_use]
+    pub fn new(started_at: Timestamp, at: Timestamp, resident_bytes: Option<u64>, clusters: Vec<ReceiverStatus>) -> Self {
+        let ailments = clusters.iter().filter_map(|cluster| cluster.ailment(at)).collect();
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), started_at, at, resident_bytes, ailments, clusters }
+    }
+
+    /// Whether everything does its work.
+    #[must_use]
+    pub const fn is_healthy(&self) -> bool {
+        self.ailments.is_empty()
+    }
+}

@@ -1,0 +1,96 @@
+//! What can go wrong while WAL comes in.
+
+use crate::pg::history::HistoryError;
+use crate::pg::page::SegmentError;
+use crate::pg::{Lsn, SegmentSize, TimelineId};
+use crate::{config, pgwire, repository};
+
+/// The result of an operation on the way in.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// WAL that cannot be received or stored.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server, or the way to it.
+    #[error(transparent)]
+    Server(#[from] pgwire::Error),
+    /// The repository, or the store below it.
+    #[error(transparent)]
+    Repository(#[from] repository::Error),
+    /// The configuration of the connection.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The connection string.
+    #[error(transparent)]
+    ConnInfo(#[from] pgwire::ConnInfoError),
+    /// The name of the slot.
+    #[error(transparent)]
+    SlotName(#[from] pgwire::SlotNameError),
+    /// What came is not the segment that it should be.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// The server's history file makes no sense.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// `wal_segment_size` is not what it was.
+    #[error("the server's wal_segment_size is {found:?}, but what is stored of this cluster has {known:?}")]
+    OtherSegmentSize {
+        /// What the repository knows.
+        known: SegmentSize,
+        /// What the server says.
+        found: SegmentSize,
+    },
+    /// More is stored than the server has.
+    #[error("WAL of timeline {timeline} is stored up to {stored}, but the server's ends at {server}")]
+    ServerBehind {
+        /// The timeline.
+        timeline: TimelineId,
+        /// The end of what is stored.
+        stored: Lsn,
+        /// The end of what the server has.
+        server: Lsn,
+    },
+    /// The server asked for the flush of its last WAL, which cannot be stored now.
+    #[error(
+        "the server waits for WAL to be stored that cannot be stored now; the connection was closed, so that it is not held up"
+    )]
+    HoldingUp,
+    /// A task ended without a result.
+    #[error("a task ended early: {0}")]
+    Interrupted(String),
+}
+
+impl Error {
+    /// Whether trying again may help without anybody changing anything. The receiver tries again in any case.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Server(error) => error.is_retryable(),
+            Self::Repository(error) => error.is_retryable(),
+            Self::HoldingUp | Self::Interrupted(_) | Self::ServerBehind { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Server(error) => return error.hint().map(str::to_owned),
+            Self::Repository(error) => return error.hint(),
+            Self::ConnInfo(error) => return error.hint().map(str::to_owned),
+            Self::Config(error) => return error.hint().map(str::to_owned),
+            Self::Segment(error) => error.hint(),
+            Self::SlotName(_) => "correct 'slot' in the configuration",
+            Self::OtherSegmentSize { .. } => {
+                "after pg_resetwal --wal-segsize this is another lineage: give it a resource name of its own"
+            }
+            Self::ServerBehind { .. } => {
+                "a standby catches up by itself; if the server was set back to an older state without a promotion, it continues \
+                 another history under the same timeline: promote it, or give it a resource name of its own"
+            }
+            Self::History(_) | Self::HoldingUp | Self::Interrupted(_) => return None,
+        };
+        Some(text.to_owned())
+    }
+}

@@ -1,0 +1,328 @@
+//! From received bytes to stored objects: pieces fill, slices and whole pieces go to the store, progress follows. Knows no server.
+//!
+//! Invariants: `stored` is the end of what the store has confirmed without a hole, and nothing else. A slice is made only when all
+//! that lies before it is stored, because it would not move that end. What was stored before this stream began is compared with
+//! what comes before anything larger takes its place. While a full piece waits
+//! until the store has room for it, nothing more is taken in.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::Result;
+use super::delay::Delays;
+use super::known::Known;
+use super::piece::{Piece, piece_start, slice_of};
+use super::progress::Progress;
+use super::report::Report;
+use super::slicing::{SliceRule, StoredSlice, plan};
+use super::start::Begin;
+use super::uploader::{Finished, Upload, Uploader};
+use crate::pg::page::{check_first_page, check_segment};
+use crate::pg::records::{Activity, Scanner};
+use crate::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize};
+use crate::repository::{Slice, WalAbout, WalArchive, WalSource};
+use crate::sys::clock;
+
+/// The slice that is on its way.
+#[derive(Debug)]
+struct UnderWay {
+    slice: StoredSlice,
+    /// How many of the last slices it replaces.
+    replaces: usize,
+}
+
+/// A full piece.
+#[derive(Debug)]
+struct FullPiece {
+    piece: Piece,
+    /// Whether it is on its way to the store.
+    under_way: bool,
+}
+
+/// One stream of WAL on its way into the store.
+#[derive(Debug)]
+pub(super) struct Inflow {
+    archive: WalArchive,
+    rule: SliceRule,
+    uploader: Uploader,
+    progress: Progress,
+    scanner: Scanner,
+    delays: Delays,
+    known: Known,
+    /// The piece that is being filled.
+    piece: Piece,
+    /// Full pieces that are not stored yet, in order.
+    full: VecDeque<FullPiece>,
+    /// The slices of the pieces that are not stored, by where these begin.
+    sliced: BTreeMap<Lsn, Vec<StoredSlice>>,
+    under_way: Option<UnderWay>,
+    /// How long slices take to be stored: the longest, the more forgotten the longer ago.
+    put_time: Duration,
+}
+
+impl Inflow {
+    /// A stream that begins at `begin`; `known` is what is stored of its first segment already.
+    pub fn new(archive: &WalArchive, begin: Begin, known: Known, rule: SliceRule, report: &Report, mut delays: Delays) -> Self {
+        delays.restart();
+        let size = archive.segment_size();
+        let mut inflow = Self {
+            archive: archive.clone(),
+            rule,
+            uploader: Uploader::new(archive.clone(), report.clone()),
+            progress: Progress::from(begin.lsn),
+            scanner: Scanner::new(begin.lsn, size),
+            delays,
+            piece: Piece::new(begin.timeline, begin.lsn, size),
+            full: VecDeque::new(),
+            sliced: BTreeMap::new(),
+            under_way: None,
+            put_time: Duration::ZERO,
+            known,
+        };
+        inflow.piece.sliced_to(inflow.known.end());
+        inflow
+    }
+
+    /// The delays from commit to stored.
+    pub const fn delays(&mut self) -> &mut Delays {
+        &mut self.delays
+    }
+
+    /// Whether slices go out at once.
+    pub const fn is_synchronous(&self) -> bool {
+        self.rule.synchronous
+    }
+
+    /// The end of what was taken in.
+    pub fn received(&self) -> Lsn {
+        self.piece.received()
+    }
+
+    /// The end of the contiguous stored prefix.
+    pub const fn stored(&self) -> Lsn {
+        self.progress.end()
+    }
+
+    /// Whether all that was taken in is stored, or was stored before.
+    pub fn is_settled(&self) -> bool {
+        !self.uploader.is_busy() && self.full.is_empty() && self.piece.unsliced().is_none()
+    }
+
+    /// Whether more may be taken in.
+    pub fn has_room(&self) -> bool {
+        self.full.iter().all(|full| full.under_way)
+    }
+
+    /// Takes in the next bytes.
+    pub fn take(&mut self, mut bytes: &[u8], now: Instant) {
+        while !bytes.is_empty() {
+            // Cut where a known slice ends, so that what happens in it is told apart.
+            let until = self.known.next_end(self.received()).bytes_since(self.received());
+            let part = &bytes[..bytes.len().min(usize::try_from(until).unwrap_or(usize::MAX))];
+            let taken = self.piece.take(part, now);
+            self.scanner.feed(&part[..taken]);
+            let activity = self.scanner.take_activity();
+            if self.received() > self.known.end() {
+                self.delays.arrived(&activity);
+            }
+            self.piece.happened(activity);
+            bytes = &bytes[taken..];
+            if self.known.ends_at(self.received()) {
+                self.known.happened(self.received(), &self.piece.take_fresh_activity());
+            }
+            if self.piece.is_full() {
+                self.turn();
+            }
+        }
+    }
+
+    /// The piece is full: the next one begins.
+    fn turn(&mut self) {
+        let mut next = Piece::new(self.piece.timeline, self.piece.end(), self.size());
+        next.sliced_to(self.known.end());
+        let piece = std::mem::replace(&mut self.piece, next);
+        self.full.push_back(FullPiece { piece, under_way: false });
+    }
+
+    const fn size(&self) -> SegmentSize {
+        self.archive.segment_size()
+    }
+
+    /// The end of what was stored before this stream began.
+    pub const fn known_end(&self) -> Lsn {
+        self.known.end()
+    }
+
+    /// The piece with the first bytes of which no slice was made, if all before them is stored or compared.
+    fn first_unsliced(&self) -> Option<&Piece> {
+        let pieces = self.full.iter().map(|full| &full.piece).chain([&self.piece]);
+        let piece = pieces.into_iter().find(|piece| piece.unsliced().is_some())?;
+        let reached = piece.unsliced().is_some_and(|range| range.start <= self.stored());
+        Some(piece).filter(|piece| reached && self.known.is_confirmed_before(piece.end()))
+    }
+
+    fn piece_at(&mut self, start: Lsn) -> &mut Piece {
+        let full = self.full.iter_mut().map(|full| &mut full.piece).find(|piece| piece.start() == start);
+        full.unwrap_or(&mut self.piece)
+    }
+
+    /// When the next slice is due; none while the store has enough to do.
+    pub fn due(&self) -> Option<Instant> {
+        if self.under_way.is_some() {
+            return None;
+        }
+        let piece = self.first_unsliced().filter(|piece| self.uploader.has_room_for(piece.len()))?;
+        piece.unsliced_since().map(|arrived| self.rule.due(arrived, self.put_time))
+    }
+
+    /// Begins every upload that is due, with `at_once` also what could wait.
+    ///
+    /// # Errors
+    /// When a full segment is not what it should be: nothing of it is stored then.
+    pub fn start_uploads(&mut self, now: Instant, at_once: bool) -> Result<()> {
+        self.confirm();
+        for index in 0..self.full.len() {
+            let FullPiece { piece, under_way } = &self.full[index];
+            let ready = self.known.is_confirmed_before(piece.end()) && self.uploader.has_room_for(piece.len());
+            if !under_way && ready {
+                self.put_piece(index)?;
+            }
+        }
+        if self.due().is_some_and(|due| at_once || due <= now) {
+            self.put_slice();
+        }
+        Ok(())
+    }
+
+    /// Offers the next slice that was stored before: the store answers whether it holds the same bytes.
+    fn confirm(&mut self) {
+        if self.under_way.is_some() {
+            return;
+        }
+        let Some(slice) = self.known.next_to_confirm().cloned() else { return };
+        let piece = self.piece_at(piece_start(slice.range.start, self.size()));
+        let Some(bytes) = piece.part(&slice.range) else { return };
+        let name = piece.slice(&slice.range);
+        self.begin_slice(name, bytes, UnderWay { slice, replaces: 0 });
+    }
+
+    /// Stores what no slice was made of yet, and in the same object the slices that it is time to merge.
+    fn put_slice(&mut self) {
+        let Some((start, new)) = self.first_unsliced().and_then(|piece| Some((piece.start(), piece.unsliced()?))) else { return };
+        let stored = self.sliced.get(&start).map_or(&[][..], Vec::as_slice);
+        let plan = plan(stored, new);
+        let mut activity = Activity::default();
+        stored[stored.len() - plan.replaces..].iter().for_each(|slice| activity.extend(slice.activity.clone()));
+        let piece = self.piece_at(start);
+        let Some(bytes) = piece.part(&plan.range) else { return };
+        activity.extend(piece.take_fresh_activity());
+        piece.sliced_to(plan.range.end);
+        let name = piece.slice(&plan.range);
+        let slice = StoredSlice { range: plan.range, level: plan.level, activity };
+        self.begin_slice(name, bytes, UnderWay { slice, replaces: plan.replaces });
+    }
+
+    fn begin_slice(&mut self, name: Slice, bytes: Bytes, under_way: UnderWay) {
+        let range = under_way.slice.range.clone();
+        let about = self.about(&range, &under_way.slice.activity);
+        self.under_way = Some(under_way);
+        self.uploader.put(Upload::Slice(name), range, bytes, about);
+    }
+
+    fn put_piece(&mut self, index: usize) -> Result<()> {
+        let piece = &self.full[index].piece;
+        let (segment, range) = (piece.segment(), piece.start()..piece.end());
+        let Some(bytes) = piece.part(&range) else { return Ok(()) };
+        let (size, system) = (self.size(), Some(self.archive.system_id()));
+        let upload = if piece.is_segment() {
+            check_segment(&bytes, segment, size, system)?;
+            Upload::Segment(segment)
+        } else {
+            if piece.begins_segment() {
+                check_first_page(&bytes, segment, size, system)?;
+            }
+            Upload::Piece(piece.slice(&range))
+        };
+        let about = self.about(&range, piece.activity());
+        self.full[index].under_way = true;
+        self.uploader.put(upload, range, bytes, about);
+        Ok(())
+    }
+
+    fn about(&self, range: &Range<Lsn>, activity: &Activity) -> WalAbout {
+        let (start, end) = (Some(range.start), Some(range.end));
+        let activity = Some(activity.clone());
+        WalAbout { system_id: self.archive.system_id(), source: WalSource::Streaming, start, end, activity }
+    }
+
+    /// Waits until an upload is finished, and notes it. True if the stored prefix became longer. For ever if nothing is under way.
+    /// Cancelling loses nothing.
+    ///
+    /// # Errors
+    /// As `Uploader::finished`.
+    pub async fn finished(&mut self) -> Result<bool> {
+        let finished = self.uploader.finished().await?;
+        let advanced = !matches!(finished.upload, Upload::Delete) && self.progress.stored(&finished.range);
+        self.digest(finished);
+        if advanced {
+            self.delays.stored(self.progress.end(), clock::now());
+        }
+        Ok(advanced)
+    }
+
+    fn digest(&mut self, finished: Finished) {
+        tracing::debug!(upload = ?finished.upload, took = ?finished.took, stored = %self.stored(), "finished");
+        let obsolete = match finished.upload {
+            Upload::Slice(name) => {
+                self.put_time = finished.took.max(self.put_time * 7 / 8);
+                self.slice_stored(name)
+            }
+            Upload::Segment(_) | Upload::Piece(_) => self.piece_stored(finished.range.start),
+            Upload::Delete => Vec::new(),
+        };
+        self.uploader.delete(obsolete);
+    }
+
+    /// Notes a slice that is stored now, and returns those that are not needed any more.
+    fn slice_stored(&mut self, name: Slice) -> Vec<Slice> {
+        let Some(UnderWay { slice, replaces }) = self.under_way.take() else { return Vec::new() };
+        self.known.confirmed(&slice.range);
+        let size = self.size();
+        let piece = piece_start(slice.range.start, size);
+        // The whole piece may have been faster.
+        if self.piece.start() != piece && !self.full.iter().any(|full| full.piece.start() == piece) {
+            return vec![name];
+        }
+        let slices = self.sliced.entry(piece).or_default();
+        let replaced = slices.split_off(slices.len() - replaces);
+        slices.push(slice);
+        replaced.into_iter().map(|slice| slice_of(name.segment, &slice.range, size)).collect()
+    }
+
+    /// Notes a piece that is stored as a whole now, and returns its slices.
+    fn piece_stored(&mut self, start: Lsn) -> Vec<Slice> {
+        self.full.retain(|full| full.piece.start() != start);
+        let size = self.size();
+        let segment = SegmentName::new(self.piece.timeline, SegmentNumber::containing(start, size), size);
+        let slices = self.sliced.remove(&start).unwrap_or_default();
+        let name = |slice: StoredSlice| slice_of(segment, &slice.range, size);
+        slices.into_iter().map(name).chain(self.known.take_leftover(start)).collect()
+    }
+
+    /// Stores all that was taken in.
+    ///
+    /// # Errors
+    /// As `start_uploads` and `finished`.
+    pub async fn settle(&mut self) -> Result<()> {
+        loop {
+            self.start_uploads(clock::instant(), true)?;
+            if self.is_settled() {
+                return Ok(());
+            }
+            self.finished().await?;
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The receiver of one cluster: streams its WAL into the repository, and begins anew whenever something ends that.
+//!
+//! It gives up nothing by itself: whatever is wrong with the server, the store or the configuration is reported, and tried again after
+//! a pause. It remembers nothing between two streams; where to go on is found from the store and the slot each time.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::delay::Delays;
+use super::gap::is_removed;
+use super::inflow::Inflow;
+use super::pause::Pause;
+use super::report::{Report, State, Trouble};
+use super::session::{End, Session};
+use super::setup::{Plan, Task};
+use super::slicing::SliceRule;
+use super::slot::{self, Seen};
+use super::{Error, Result};
+use crate::config::{self, Postgres};
+use crate::pgwire::{ConnInfo, Failure, ReplicationConnection, WalStream};
+use crate::repository::{Repository, ResourceName};
+use crate::sys::clock::{self, Deadline};
+
+/// How long the rest may take to be stored when the agent is asked to stop.
+const STOP_DEADLINE: Duration = Duration::from_secs(8);
+/// How long the goodbye to the server may take.
+const GOODBYE_DEADLINE: Duration = Duration::from_secs(2);
+/// What was received when the stream broke is tried to be stored this long before the server is asked again, which may still have it.
+const RESCUE_STEP: Duration = Duration::from_secs(5);
+/// A stream that lasted so long was a good one: the next failure is the first of a new run.
+const GOOD_AFTER: Duration = Duration::from_secs(5);
+
+/// Streams the WAL of one cluster into the repository.
+#[derive(Debug)]
+pub struct Receiver {
+    task: Task,
+    /// Kept from one stream to the next.
+    delays: Mutex<Delays>,
+}
+
+impl Receiver {
+    /// The receiver of a configured cluster.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used: the connection string, the slot's name.
+    pub fn new(repository: Repository, resource: ResourceName, cluster: &Postgres, report: Report) -> Result<Self> {
+        let info = ConnInfo::parse(&cluster.conninfo.reveal()?, &config::environment())?;
+        let info = info.with_default_application_name(&cluster.application_name);
+        let rule = SliceRule { max_delay: cluster.max_delay.0, synchronous: cluster.synchronous };
+        let task = Task { repository, resource, info, slot: cluster.slot.parse()?, rule, report };
+        Ok(Self { task, delays: Mutex::default() })
+    }
+
+    /// Runs until it is asked to stop.
+    pub async fn run(&self, stop: &CancellationToken) {
+        let mut pause = Pause::default();
+        let mut connection = None;
+        while !stop.is_cancelled() {
+            let begun = clock::instant();
+            let attempt = tokio::select! {
+                attempt = self.attempt(connection.take(), stop) => attempt,
+                // Nothing has been received yet where this can win: a running stream stops by itself.
+                () = stopped_for(stop, STOP_DEADLINE + GOODBYE_DEADLINE * 2) => break,
+            };
+            match attempt {
+                Ok(open) => {
+                    connection = open;
+                    pause.reset();
+                }
+                Err(error) => {
+                    if begun.elapsed() >= GOOD_AFTER {
+                        pause.reset();
+                    }
+                    self.complain(&error, &pause);
+                    tokio::select! {
+                        () = sleep(pause.next()) => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
+            }
+        }
+        self.task.report.update(|status| status.state = State::Stopped);
+    }
+
+    fn complain(&self, error: &Error, pause: &Pause) {
+        let hint = error.hint();
+        if pause.is_worth_a_line() {
+            tracing::warn!(resource = %self.task.resource, hint, "no WAL is received, trying again: {error}");
+        }
+        self.task.report.update(|status| {
+            status.state = State::Waiting;
+            status.trouble = Some(Trouble::now(error.to_string(), hint));
+        });
+    }
+
+    /// From a connection to the end of its stream. Returns the connection where it can be used again.
+    async fn attempt(
+        &self,
+        open: Option<ReplicationConnection>,
+        stop: &CancellationToken,
+    ) -> Result<Option<ReplicationConnection>> {
+        self.task.report.update(|status| status.state = State::Starting);
+        let mut connection = match open {
+            Some(connection) => connection,
+            None => ReplicationConnection::connect(&self.task.info).await?,
+        };
+        let plan = self.task.plan(&mut connection).await?;
+        let known = self.task.known(&plan).await?;
+        let mut stream = match self.task.stream(connection, &plan).await {
+            Err(Error::Server(error)) if matches!(error.failure(), Failure::SlotLost) => return self.replace_slot().await,
+            Err(Error::Server(error)) if is_removed(&error) => {
+                self.task.record_gap(&plan, error).await?;
+                return Ok(None);
+            }
+            stream => stream?,
+        };
+        let delays = std::mem::take(&mut *self.delays.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut inflow = Inflow::new(&plan.archive, plan.begin, known, self.task.rule, &self.task.report, delays);
+        self.task.report.update(|status| status.trouble = None);
+        let end = self.stream(&mut stream, &mut inflow, &plan, stop).await;
+        *self.delays.lock().unwrap_or_else(PoisonError::into_inner) = std::mem::take(inflow.delays());
+        self.after(end, stream, inflow, plan, stop).await
+    }
+
+    /// Streams, and watches the slot meanwhile.
+    async fn stream(&self, stream: &mut WalStream, inflow: &mut Inflow, plan: &Plan, stop: &CancellationToken) -> Result<End> {
+        let (seen, watched) = watch::channel(Seen::default());
+        let watching = slot::watch(self.task.info.clone(), self.task.slot.clone(), self.task.report.clone(), seen);
+        let mut session = Session::new(stream, inflow, plan, &self.task.report, watched);
+        let end = tokio::select! {
+            end = session.run(stop) => end?,
+            () = watching => return Err(Error::Interrupted("nobody watches the slot".to_owned())),
+        };
+        if end == End::Stopped {
+            self.finish(session).await;
+        }
+        Ok(end)
+    }
+
+    /// What follows the end of a stream.
+    async fn after(
+        &self,
+        end: Result<End>,
+        stream: WalStream,
+        mut inflow: Inflow,
+        plan: Plan,
+        stop: &CancellationToken,
+    ) -> Result<Option<ReplicationConnection>> {
+        let resource = &self.task.resource;
+        match end {
+            Ok(End::Stopped) => goodbye(stream).await,
+            Ok(End::Switched { next, switch }) => {
+                tracing::info!(%resource, timeline = %plan.begin.timeline, %next, %switch, "the timeline ends");
+                inflow.settle().await?;
+                return Ok(Some(stream.into_connection()?));
+            }
+            Ok(End::ServerClosed) => {
+                tracing::info!(%resource, "the server has shut down");
+                self.rescue(&mut inflow, stop).await?;
+            }
+            Err(Error::Server(error)) if is_removed(&error) => self.task.record_gap(&plan, error).await?,
+            Err(error @ (Error::Server(_) | Error::HoldingUp | Error::Interrupted(_))) => {
+                drop(stream);
+                self.complain(&error, &Pause::default());
+                self.rescue(&mut inflow, stop).await?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(None)
+    }
+
+    async fn replace_slot(&self) -> Result<Option<ReplicationConnection>> {
+        let mut connection = ReplicationConnection::connect(&self.task.info).await?;
+        slot::replace(&mut connection, &self.task.slot).await?;
+        Ok(Some(connection))
+    }
+
+    /// Stores the rest and tells the server so.
+    async fn finish(&self, mut session: Session<'_>) {
+        let resource = &self.task.resource;
+        match timeout(STOP_DEADLINE, session.finish()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%resource, "while stopping: {error}"),
+            Err(_) => {
+                tracing::warn!(%resource, "what was received last cannot be stored now; it was not acknowledged, the slot holds it");
+            }
+        }
+    }
+
+    /// The stream is broken, and what was received last may be the only copy that is left: it is stored, unless the server is back, which
+    /// has it too, because it was not acknowledged.
+    async fn rescue(&self, inflow: &mut Inflow, stop: &CancellationToken) -> Result<()> {
+        let end = Deadline::after(STOP_DEADLINE);
+        loop {
+            if let Ok(settled) = timeout(RESCUE_STEP, inflow.settle()).await {
+                let stored = inflow.stored();
+                self.task.report.update(|status| status.stored = status.stored.max(Some(stored)));
+                return settled;
+            }
+            let back = matches!(timeout(RESCUE_STEP, ReplicationConnection::connect(&self.task.info)).await, Ok(Ok(_)));
+            if back || stop.is_cancelled() && end.has_passed() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Ends a stream in good order, if the server is there to hear it.
+async fn goodbye(stream: WalStream) {
+    if let Ok(Ok(connection)) = timeout(GOODBYE_DEADLINE, stream.stop()).await {
+        connection.close().await;
+    }
+}
+
+async fn stopped_for(stop: &CancellationToken, duration: Duration) {
+    stop.cancelled().await;
+    sleep(duration).await;
+}

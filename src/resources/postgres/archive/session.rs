@@ -1,0 +1,236 @@
+//! One running stream: what the server sends is taken in, what is stored is reported, and the server is never left without an answer.
+//!
+//! While the store is behind nothing is read, so that memory stays bounded, and statuses are still sent, so that the server does not
+//! take the agent for dead. A server that shuts down waits until its last WAL is flushed: if that cannot be stored soon,
+//! the stream ends with `HoldingUp`, and what is in memory is stored when the store is back.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use super::inflow::Inflow;
+use super::report::{Report, State};
+use super::setup::Plan;
+use super::slot::Seen;
+use super::{Error, Result};
+use crate::pg::{Lsn, TimelineId};
+use crate::pgwire::{Status, WalEvent, WalStream};
+use crate::sys::clock;
+
+/// How long a server may wait for an answer that says that all is flushed.
+const URGENT_DEADLINE: Duration = Duration::from_millis(2500);
+/// How often the report is brought up to date at most.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+/// How often, at most, a status is sent because something was stored, unless somebody waits for it.
+const STATUS_PAUSE: Duration = Duration::from_secs(1);
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It was asked to.
+    Stopped,
+    /// The timeline ended.
+    Switched {
+        /// The one that follows.
+        next: TimelineId,
+        /// Where it begins.
+        switch: Lsn,
+    },
+    /// The server has shut down.
+    ServerClosed,
+}
+
+/// When what is due.
+#[derive(Debug)]
+struct Times {
+    /// The next regular status.
+    status: Instant,
+    last_status: Instant,
+    told: Instant,
+    /// When the server has waited long enough for its last WAL to be flushed.
+    urgent: Option<Instant>,
+}
+
+/// A stream and what becomes of it.
+#[derive(Debug)]
+pub(super) struct Session<'a> {
+    stream: &'a mut WalStream,
+    inflow: &'a mut Inflow,
+    plan: &'a Plan,
+    report: &'a Report,
+    seen: watch::Receiver<Seen>,
+    synchronous: bool,
+    server_end: Lsn,
+    times: Times,
+}
+
+impl<'a> Session<'a> {
+    /// A session of a stream that has just begun.
+    pub fn new(
+        stream: &'a mut WalStream,
+        inflow: &'a mut Inflow,
+        plan: &'a Plan,
+        report: &'a Report,
+        seen: watch::Receiver<Seen>,
+    ) -> Self {
+        let now = clock::instant();
+        let times = Times { status: now, last_status: now, told: now, urgent: None };
+        let synchronous = inflow.is_synchronous();
+        Self { stream, inflow, plan, report, seen, synchronous, server_end: Lsn::INVALID, times }
+    }
+
+    /// Streams until something ends it. `stop` may end it at any time.
+    ///
+    /// # Errors
+    /// Those of the server, the repository, and `HoldingUp`.
+    pub async fn run(&mut self, stop: &CancellationToken) -> Result<End> {
+        loop {
+            let now = clock::instant();
+            self.inflow.start_uploads(now, self.times.urgent.is_some())?;
+            self.tell(now);
+            if now >= self.times.status {
+                self.send_status(now).await?;
+            }
+            self.check_patience(now)?;
+            let (has_room, wake) = (self.inflow.has_room(), self.wake(now));
+            tokio::select! {
+                () = stop.cancelled() => return Ok(End::Stopped),
+                event = self.stream.next(), if has_room => {
+                    if let Some(end) = self.take(event?).await? {
+                        return Ok(end);
+                    }
+                }
+                advanced = self.inflow.finished() => {
+                    if advanced? {
+                        self.advanced().await?;
+                    }
+                }
+                changed = self.seen.changed() => {
+                    if changed.is_err() {
+                        return Err(Error::Interrupted("nobody watches the slot".to_owned()));
+                    }
+                }
+                () = sleep_until(wake.into()) => {}
+            }
+        }
+    }
+
+    fn wake(&self, now: Instant) -> Instant {
+        let tell = if self.inflow.is_settled() { now + Duration::from_secs(5) } else { now + TELL_EVERY };
+        let due = self.inflow.due().into_iter().chain(self.times.urgent);
+        due.fold(self.times.status.min(tell), Instant::min)
+    }
+
+    async fn take(&mut self, event: WalEvent) -> Result<Option<End>> {
+        let now = clock::instant();
+        match event {
+            WalEvent::XLogData { server_end, sent, bytes, .. } => {
+                self.server_end = self.server_end.max(server_end);
+                self.inflow.delays().heard(sent, clock::now());
+                self.inflow.take(&bytes, now);
+            }
+            WalEvent::Keepalive { server_end, sent, reply_requested } => {
+                self.server_end = self.server_end.max(server_end);
+                self.inflow.delays().heard(sent, clock::now());
+                self.check_server_end(server_end)?;
+                if reply_requested {
+                    self.hurry(now).await?;
+                }
+            }
+            WalEvent::TimelineEnd { next_timeline, start } => {
+                return Ok(Some(End::Switched { next: next_timeline, switch: start }));
+            }
+            WalEvent::Closed => return Ok(Some(End::ServerClosed)),
+        }
+        Ok(None)
+    }
+
+    /// The server has sent everything, and more than that was stored before.
+    fn check_server_end(&self, server: Lsn) -> Result<()> {
+        let stored = self.inflow.known_end();
+        if self.inflow.received() >= server && stored > server {
+            return Err(Error::ServerBehind { timeline: self.plan.begin.timeline, stored, server });
+        }
+        Ok(())
+    }
+
+    /// The server wants an answer: it gets the truth now, and again as soon as everything is stored.
+    async fn hurry(&mut self, now: Instant) -> Result<()> {
+        if !self.is_all_stored() {
+            self.times.urgent.get_or_insert(now + URGENT_DEADLINE);
+            self.inflow.start_uploads(now, true)?;
+        }
+        self.send_status(now).await
+    }
+
+    fn is_all_stored(&self) -> bool {
+        self.inflow.stored() >= self.inflow.received()
+    }
+
+    async fn advanced(&mut self) -> Result<()> {
+        let now = clock::instant();
+        let all = self.is_all_stored();
+        let awaited = self.synchronous || self.times.urgent.is_some();
+        if all {
+            self.times.urgent = None;
+        }
+        if awaited || now >= self.times.last_status + STATUS_PAUSE {
+            self.send_status(now).await?;
+        }
+        Ok(())
+    }
+
+    /// A server that is shutting down is not held up.
+    fn check_patience(&self, now: Instant) -> Result<()> {
+        let waits = self.times.urgent.is_some_and(|deadline| now >= deadline);
+        let closing = !self.inflow.has_room() && self.seen.borrow().shutting_down;
+        if waits || closing { Err(Error::HoldingUp) } else { Ok(()) }
+    }
+
+    /// What may be reported: the end of the stored prefix, once that is not less than what was acknowledged before.
+    fn flushed(&self) -> Lsn {
+        let stored = self.inflow.stored();
+        if stored >= self.plan.floor() { stored } else { Lsn::INVALID }
+    }
+
+    async fn send_status(&mut self, now: Instant) -> Result<()> {
+        let status = Status { written: self.inflow.received(), flushed: self.flushed() };
+        self.times.last_status = now;
+        self.times.status = now + self.plan.status_every;
+        Ok(self.stream.send_status(status, false).await?)
+    }
+
+    /// Stores what is there and tells the server, because the agent is asked to stop.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub async fn finish(&mut self) -> Result<()> {
+        self.inflow.settle().await?;
+        self.tell_at_once(clock::instant());
+        self.send_status(clock::instant()).await
+    }
+
+    fn tell(&mut self, now: Instant) {
+        if now >= self.times.told + TELL_EVERY {
+            self.tell_at_once(now);
+        }
+    }
+
+    fn tell_at_once(&mut self, now: Instant) {
+        self.times.told = now;
+        let (received, stored) = (self.inflow.received(), self.inflow.stored());
+        let delay = self.inflow.delays().summary(clock::now());
+        let state = if self.inflow.has_room() { State::Streaming } else { State::Stalled };
+        let (server_end, floor) = (self.server_end, self.plan.goal);
+        self.report.update(|status| {
+            status.state = state;
+            status.timeline = Some(self.plan.begin.timeline);
+            status.received = Some(received);
+            status.stored = Some(stored.max(floor));
+            status.server_end = status.server_end.max(Some(server_end));
+            status.delay = delay;
+        });
+    }
+}

@@ -1,0 +1,204 @@
+//! The way to a running stream: which cluster this is, its history, the slot, and where to go on.
+
+use std::time::Duration;
+
+use super::chain::Chain;
+use super::known::Known;
+use super::report::Report;
+use super::slicing::SliceRule;
+use super::start::{Begin, begin_at, find_fork, find_stored_end};
+use super::{Error, Result, setting, slot};
+use crate::pg::history::TimelineHistory;
+use crate::pg::{Lsn, TimelineId, WalFileName};
+use crate::pgwire::{ConnInfo, Failure, ReplicationConnection, SlotName, SystemIdentity, WalStream};
+use crate::repository::{Gap, Repository, ResourceName, WalAbout, WalArchive, WalSource};
+
+/// What a receiver is told: fixed as long as it runs.
+#[derive(Debug, Clone)]
+pub(super) struct Task {
+    pub repository: Repository,
+    pub resource: ResourceName,
+    pub info: ConnInfo,
+    pub slot: SlotName,
+    pub rule: SliceRule,
+    pub report: Report,
+}
+
+/// Where a stream is to begin, and why.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The WAL of this cluster.
+    pub archive: WalArchive,
+    /// The server's history.
+    pub chain: Chain,
+    /// Where the stored WAL ends, or where streaming goes on behind a gap.
+    pub goal: Lsn,
+    /// What the slot holds back; the end of the server's WAL where it holds back nothing.
+    pub reserved: Lsn,
+    /// Where to begin.
+    pub begin: Begin,
+    /// How often a status is due.
+    pub status_every: Duration,
+}
+
+impl Plan {
+    /// What was acknowledged before: nothing less is reported as flushed.
+    pub fn floor(&self) -> Lsn {
+        self.goal.max(self.reserved)
+    }
+}
+
+impl Task {
+    /// Finds out where to go on. Nothing is written before it is sure that this is the right cluster.
+    ///
+    /// # Errors
+    /// Those of the server and the repository: another cluster, above all.
+    pub async fn plan(&self, connection: &mut ReplicationConnection) -> Result<Plan> {
+        let identity = connection.identify_system().await?;
+        let archive = self.archive(connection, identity).await?;
+        let chain = self.history(connection, &archive, identity.timeline).await?;
+        let reserved = slot::ensure(connection, &self.slot).await?.unwrap_or(identity.flushed);
+        let stored = find_stored_end(&archive, &chain, reserved).await?;
+        let gaps = archive.gaps().await?;
+        let goal = past_gaps(&chain, &gaps, stored.unwrap_or(reserved));
+        let begin = begin_at(&chain, goal, archive.segment_size());
+        self.describe(connection, identity, &archive, &chain).await?;
+        tracing::info!(
+            resource = %self.resource, server = connection.server(), timeline = %begin.timeline, slot_position = %reserved,
+            stored = stored.map(tracing::field::display), begin = %begin.lsn, "streaming begins"
+        );
+        self.report.update(|status| {
+            status.gaps = gaps;
+            status.stored = stored;
+            status.server_end = Some(identity.flushed);
+        });
+        let status_every = status_every(&connection.show("wal_sender_timeout").await?);
+        Ok(Plan { archive, chain, goal, reserved, begin, status_every })
+    }
+
+    /// The archive of the cluster that was reached, if it is one that the repository knows under this name.
+    async fn archive(&self, connection: &mut ReplicationConnection, identity: SystemIdentity) -> Result<WalArchive> {
+        let lineage = self.repository.lineage_of(&self.resource, identity.system_id).await?;
+        let found = connection.wal_segment_size().await?;
+        if found != lineage.segment_size {
+            return Err(Error::OtherSegmentSize { known: lineage.segment_size, found });
+        }
+        Ok(self.repository.wal(&self.resource, &lineage))
+    }
+
+    /// Stores the history files that are not stored yet, and returns the server's history.
+    async fn history(&self, connection: &mut ReplicationConnection, archive: &WalArchive, current: TimelineId) -> Result<Chain> {
+        if current == TimelineId::FIRST {
+            return Ok(Chain::new(current, []));
+        }
+        let stored = archive.histories().await?;
+        let content = connection.timeline_history(current).await?.content;
+        let chain = Chain::of(&TimelineHistory::parse(current, &content)?);
+        let missing = chain.branches().iter().map(|branch| branch.timeline).filter(|timeline| *timeline > TimelineId::FIRST);
+        for timeline in missing.filter(|timeline| *timeline == current || !stored.contains(timeline)) {
+            let content = match connection.timeline_history(timeline).await {
+                Ok(file) => file.content,
+                Err(error) if matches!(error.failure(), Failure::NoHistoryFile) && timeline != current => {
+                    tracing::warn!(%timeline, "the server has lost the history file of an older timeline; it cannot be stored");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let about =
+                WalAbout { system_id: archive.system_id(), source: WalSource::Streaming, start: None, end: None, activity: None };
+            archive.put_file(WalFileName::History(timeline), content, &about).await?;
+        }
+        Ok(chain)
+    }
+
+    /// Puts what is known of the server into the report, with what somebody should know.
+    async fn describe(
+        &self,
+        connection: &ReplicationConnection,
+        identity: SystemIdentity,
+        archive: &WalArchive,
+        chain: &Chain,
+    ) -> Result<()> {
+        let mut warnings = Vec::new();
+        if let Some(fork) = find_fork(archive, chain).await? {
+            warnings.push(format!(
+                "the server left timeline {} at {}, but WAL of it is stored up to {}: that part is kept and belongs to no history of this server",
+                fork.timeline, fork.left_at, fork.stored_to
+            ));
+        }
+        if let Some(newest) = archive.histories().await?.last().filter(|newest| **newest > identity.timeline) {
+            warnings.push(format!(
+                "timeline {newest} is stored, but the server is on timeline {}: is it the current primary?",
+                identity.timeline
+            ));
+        }
+        warnings.iter().for_each(|warning| tracing::warn!(resource = %self.resource, "{warning}"));
+        self.report.update(|status| {
+            status.server = Some(connection.server().to_owned());
+            status.server_version = Some(connection.server_version().to_string());
+            status.system_id = Some(identity.system_id);
+            status.warnings = warnings;
+        });
+        Ok(())
+    }
+
+    /// Begins to stream.
+    ///
+    /// # Errors
+    /// Those of the server. That the WAL is gone may also show later, in the stream.
+    pub async fn stream(&self, connection: ReplicationConnection, plan: &Plan) -> Result<WalStream> {
+        Ok(connection.start_replication(Some(&self.slot), plan.begin.lsn, plan.begin.timeline).await?)
+    }
+
+    /// What is stored already of the segment in which the stream begins.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn known(&self, plan: &Plan) -> Result<Known> {
+        Ok(Known::list(&plan.archive, plan.begin).await?)
+    }
+}
+
+/// Passes over recorded gaps that begin just there.
+fn past_gaps(chain: &Chain, gaps: &[Gap], mut position: Lsn) -> Lsn {
+    let begins = |gap: &&Gap, at: Lsn| gap.start == at && gap.end > at && gap.timeline == chain.at(at).timeline;
+    while let Some(gap) = gaps.iter().find(|gap| begins(gap, position)) {
+        position = gap.end;
+    }
+    position
+}
+
+/// Often enough that the server does not lose patience: it waits for `wal_sender_timeout`.
+fn status_every(wal_sender_timeout: &str) -> Duration {
+    let third = setting::duration(wal_sender_timeout).filter(|time| !time.is_zero()).map(|time| time / 3);
+    third.unwrap_or(Duration::MAX).clamp(Duration::from_millis(100), Duration::from_secs(10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::GapCause;
+
+    #[test]
+    fn a_recorded_gap_is_not_asked_for_again() {
+        let chain = Chain::new(TimelineId(2), [(TimelineId(1), Lsn(300))]);
+        let gap = |timeline, start, end| Gap {
+            timeline: TimelineId(timeline),
+            start: Lsn(start),
+            end: Lsn(end),
+            cause: GapCause::RemovedByServer,
+            noticed_at: crate::sys::clock::now(),
+        };
+        let gaps = [gap(2, 300, 400), gap(1, 100, 300), gap(2, 200, 350)];
+        assert_eq!(past_gaps(&chain, &gaps, Lsn(100)), Lsn(400));
+        assert_eq!(past_gaps(&chain, &gaps, Lsn(101)), Lsn(101));
+        assert_eq!(past_gaps(&chain, &gaps, Lsn(200)), Lsn(200), "a gap of another timeline");
+    }
+
+    #[test]
+    fn the_server_hears_of_us_in_time() {
+        assert_eq!(status_every("1min"), Duration::from_secs(10));
+        assert_eq!(status_every("3s"), Duration::from_secs(1));
+        assert_eq!(status_every("0"), Duration::from_secs(10));
+    }
+}

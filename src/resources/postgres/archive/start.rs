@@ -1,0 +1,109 @@
+//! Where streaming goes on: found from what is stored and from what the slot holds back, because the agent remembers nothing.
+//!
+//! From the slot's position the stored WAL is followed along the server's history to its first hole: there streaming goes on.
+//! If not even the slot's position is stored, it goes on from the last WAL that is stored before it, because the server may
+//! still have what lies between.
+
+use super::chain::{Branch, Chain};
+use super::coverage::stored_through;
+use super::piece::piece_start;
+use crate::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId};
+use crate::repository::{Result, WalArchive};
+
+/// Finds the end of the stored WAL that is contiguous around `reserved`, the slot's position; where that position is not stored, the
+/// end of the last that is stored before it. `None` where there is none.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn find_stored_end(archive: &WalArchive, chain: &Chain, reserved: Lsn) -> Result<Option<Lsn>> {
+    match last_end_before(archive, chain, reserved).await? {
+        Some(end) if end >= reserved => follow(archive, chain, end).await.map(Some),
+        end => Ok(end),
+    }
+}
+
+/// Follows the stored WAL from `reached` on, which is the end of stored WAL itself, across timelines, to the first hole.
+async fn follow(archive: &WalArchive, chain: &Chain, reached: Lsn) -> Result<Lsn> {
+    let (size, mut end) = (archive.segment_size(), reached);
+    let behind = chain.branches().iter().filter(|branch| branch.limit() > reached);
+    for branch in behind {
+        let from = SegmentNumber::containing(end, size).start(size);
+        let stored = stored_through(archive, branch.timeline, from..branch.limit()).await?.end;
+        end = end.max(stored.min(branch.limit()));
+        if end < branch.limit() {
+            break;
+        }
+    }
+    Ok(end)
+}
+
+/// Stored WAL that is not in the server's history: its timeline was left before it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fork {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// Where the server's history left it.
+    pub left_at: Lsn,
+    /// Up to where it is stored at least.
+    pub stored_to: Lsn,
+}
+
+/// Finds WAL of the server's parent timeline that is stored from behind the switch on.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn find_fork(archive: &WalArchive, chain: &Chain) -> Result<Option<Fork>> {
+    let Some((parent, left_at)) = chain.parent() else { return Ok(None) };
+    let stored_to = stored_through(archive, parent, left_at..Lsn(u64::MAX)).await?.end;
+    Ok((stored_to > left_at).then_some(Fork { timeline: parent, left_at, stored_to }))
+}
+
+/// The end of the last stored WAL that begins before `limit`, or at it; it may lie behind `limit`.
+async fn last_end_before(archive: &WalArchive, chain: &Chain, limit: Lsn) -> Result<Option<Lsn>> {
+    for branch in chain.back_from(limit) {
+        if let Some(end) = last_end_on(archive, branch, branch.limit().min(limit)).await? {
+            return Ok(Some(end));
+        }
+    }
+    Ok(None)
+}
+
+async fn last_end_on(archive: &WalArchive, branch: Branch, limit: Lsn) -> Result<Option<Lsn>> {
+    let size = archive.segment_size();
+    let mut before = SegmentNumber::containing(limit, size).next();
+    loop {
+        let name = SegmentName::new(branch.timeline, before, size);
+        let Some(segment) = archive.last_before(name).await?.and_then(|stored| stored.object.segment()) else {
+            return Ok(None);
+        };
+        let Some(number) = segment.number(size) else { return Ok(None) };
+        let start = number.start(size);
+        let end = stored_through(archive, branch.timeline, start..number.end(size)).await?.end;
+        if end > start && end > branch.begin {
+            return Ok(Some(end.min(branch.limit())));
+        }
+        before = number;
+    }
+}
+
+/// Where the stream is asked to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Begin {
+    /// On which timeline.
+    pub timeline: TimelineId,
+    /// From which position on: the beginning of a piece.
+    pub lsn: Lsn,
+}
+
+/// The beginning of a stream that goes on at `lsn`: the piece that it lies in, or, on a timeline that begins in this very segment, the
+/// segment, of which the child holds a copy from its first byte on.
+pub(super) fn begin_at(chain: &Chain, lsn: Lsn, size: SegmentSize) -> Begin {
+    let branch = chain.at(lsn);
+    let segment = lsn.0 - size.offset(lsn);
+    let new_timeline = branch.begin.0 >= segment && branch.begin.is_valid();
+    let lsn = if new_timeline { Lsn(segment) } else { piece_start(lsn, size) };
+    Begin { timeline: branch.timeline, lsn }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::codec::Compression;
+use crate::pg::{SystemId, WalFileName};
+use crate::repository::{Lineage, NewLineage, Repository, ResourceKind, ResourceName, Slice, WalAbout, WalSource};
+use crate::storage::FileStore;
+use crate::sys::clock;
+
+const MB: u64 = 1 << 20;
+
+/// An archive of 1 MiB segments in a directory that goes with it.
+struct Scene {
+    archive: WalArchive,
+    _directory: tempfile::TempDir,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(FileStore::create(directory.path()).await.unwrap());
+        let (repository, _) = Repository::create(store, Compression::default()).await.unwrap();
+        let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
+        let segment_size = SegmentSize::try_from(MB).unwrap();
+        let lineage = Lineage { system_id: SystemId(7), segment_size, postgres_major: 17, created_at: clock::now() };
+        repository.add_lineage(&resource, &lineage, NewLineage::OnlyFirst).await.unwrap();
+        Self { archive: repository.wal(&resource, &lineage), _directory: directory }
+    }
+
+    fn name(&self, timeline: u32, number: u64) -> SegmentName {
+        SegmentName::new(TimelineId(timeline), SegmentNumber(number), self.archive.segment_size())
+    }
+
+    fn about() -> WalAbout {
+        WalAbout { system_id: SystemId(7), source: WalSource::Streaming, start: None, end: None, activity: None }
+    }
+
+    async fn segments(&self, timeline: u32, numbers: std::ops::Range<u64>) {
+        for number in numbers {
+            let name = WalFileName::Segment(self.name(timeline, number));
+            self.archive.put_file(name, Bytes::from_static(b"whole"), &Self::about()).await.unwrap();
+        }
+    }
+
+    async fn slice(&self, timeline: u32, number: u64, bytes: std::ops::Range<u64>) {
+        let slice = Slice { segment: self.name(timeline, number), bytes };
+        self.archive.put_slice(&slice, Bytes::from_static(b"slice"), &Self::about()).await.unwrap();
+    }
+
+    async fn end(&self, chain: &Chain, reserved: u64) -> Option<u64> {
+        find_stored_end(&self.archive, chain, Lsn(reserved)).await.unwrap().map(|end| end.0)
+    }
+}
+
+fn first() -> Chain {
+    Chain::new(TimelineId(1), [])
+}
+
+fn promoted(switch: u64) -> Chain {
+    Chain::new(TimelineId(2), [(TimelineId(1), Lsn(switch))])
+}
+
+#[tokio::test]
+async fn an_empty_archive_begins_where_the_slot_stands() {
+    let scene = Scene::new().await;
+    assert_eq!(scene.end(&first(), 5 * MB + 17).await, None);
+    let begin = begin_at(&first(), Lsn(5 * MB + 17), scene.archive.segment_size());
+    assert_eq!(begin, Begin { timeline: TimelineId(1), lsn: Lsn(5 * MB) });
+}
+
+#[tokio::test]
+async fn stored_wal_is_followed_to_its_first_hole_and_no_further() {
+    let scene = Scene::new().await;
+    scene.segments(1, 3..6).await;
+    scene.slice(1, 6, 0..100).await;
+    scene.slice(1, 6, 100..200).await;
+    for reserved in [3 * MB + 5, 5 * MB, 6 * MB, 6 * MB + 150, 6 * MB + 200] {
+        assert_eq!(scene.end(&first(), reserved).await, Some(6 * MB + 200), "{reserved}");
+    }
+    scene.slice(1, 6, 300..400).await;
+    scene.segments(1, 8..9).await;
+    assert_eq!(scene.end(&first(), 4 * MB).await, Some(6 * MB + 200), "a hole is not jumped over");
+}
+
+#[tokio::test]
+async fn where_the_slot_is_past_all_that_is_stored_the_missing_wal_is_asked_for() {
+    let scene = Scene::new().await;
+    scene.segments(1, 3..5).await;
+    scene.slice(1, 5, 0..100).await;
+    assert_eq!(scene.end(&first(), 9 * MB + 1).await, Some(5 * MB + 100));
+    scene.slice(1, 9, 50..100).await;
+    assert_eq!(scene.end(&first(), 9 * MB + 70).await, Some(5 * MB + 100), "what does not begin its segment does not count");
+}
+
+#[tokio::test]
+async fn the_rest_of_an_old_timeline_comes_before_the_new_one() {
+    let scene = Scene::new().await;
+    let chain = promoted(5 * MB + 300);
+    scene.segments(1, 3..5).await;
+    scene.slice(1, 5, 0..100).await;
+    assert_eq!(scene.end(&chain, 4 * MB).await, Some(5 * MB + 100));
+    assert_eq!(begin_at(&chain, Lsn(5 * MB + 100), scene.archive.segment_size()).timeline, TimelineId(1));
+    scene.slice(1, 5, 100..300).await;
+    assert_eq!(scene.end(&chain, 4 * MB).await, Some(5 * MB + 300));
+    let begin = begin_at(&chain, Lsn(5 * MB + 300), scene.archive.segment_size());
+    assert_eq!(begin, Begin { timeline: TimelineId(2), lsn: Lsn(5 * MB) }, "with the copy of what the parent wrote");
+    scene.segments(2, 5..7).await;
+    assert_eq!(scene.end(&chain, 4 * MB).await, Some(7 * MB));
+    assert_eq!(scene.end(&chain, 6 * MB + 9).await, Some(7 * MB));
+}
+
+#[tokio::test]
+async fn a_switch_on_a_segment_boundary_is_passed() {
+    let scene = Scene::new().await;
+    let chain = promoted(5 * MB);
+    scene.segments(1, 3..5).await;
+    scene.slice(2, 5, 0..10).await;
+    assert_eq!(scene.end(&chain, 4 * MB).await, Some(5 * MB + 10));
+    assert_eq!(scene.end(&chain, 5 * MB).await, Some(5 * MB + 10));
+}
+
+#[tokio::test]
+async fn a_dead_fork_is_noticed_and_not_followed() {
+    let scene = Scene::new().await;
+    let chain = promoted(5 * MB + 300);
+    scene.segments(1, 3..7).await;
+    assert_eq!(scene.end(&chain, 4 * MB).await, Some(5 * MB + 300));
+    let fork = find_fork(&scene.archive, &chain).await.unwrap();
+    assert_eq!(fork, Some(Fork { timeline: TimelineId(1), left_at: Lsn(5 * MB + 300), stored_to: Lsn(7 * MB) }));
+    assert_eq!(find_fork(&scene.archive, &promoted(7 * MB)).await.unwrap(), None);
+}
+
+#[test]
+fn a_large_segment_is_continued_at_a_piece_and_a_timeline_begins_with_its_segment() {
+    let size = SegmentSize::try_from(64 * MB).unwrap();
+    assert_eq!(begin_at(&first(), Lsn(150 * MB), size).lsn, Lsn(144 * MB));
+    let chain = promoted(150 * MB);
+    assert_eq!(begin_at(&chain, Lsn(150 * MB), size), Begin { timeline: TimelineId(2), lsn: Lsn(128 * MB) });
+    assert_eq!(begin_at(&chain, Lsn(149 * MB), size), Begin { timeline: TimelineId(1), lsn: Lsn(144 * MB) });
+}

@@ -1,0 +1,158 @@
+//! Puts WAL into the store: several objects at a time within a budget of memory, each tried until the store takes it.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::pause::Pause;
+use super::report::{Report, Trouble};
+use super::{Error, Result};
+use crate::pg::{Lsn, SegmentName, WalFileName};
+use crate::repository::{self, Slice, WalAbout, WalArchive};
+use crate::sys::clock;
+
+/// The most plain bytes on their way to the store. Each takes up to three times its size while it is compressed.
+const BYTES_MAX: usize = 32 << 20;
+/// The most objects on their way.
+const TASKS_MAX: usize = 8;
+/// So long one put may take; then it counts as failed. 16 MiB in this time are half a megabit per second.
+const PUT_DEADLINE: Duration = Duration::from_mins(5);
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Upload {
+    /// A whole segment.
+    Segment(SegmentName),
+    /// A piece of a segment that is larger than one, for good.
+    Piece(Slice),
+    /// A slice.
+    Slice(Slice),
+    /// Slices whose bytes are stored in something larger.
+    Delete,
+}
+
+/// What was done.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// What.
+    pub upload: Upload,
+    /// The WAL in it.
+    pub range: Range<Lsn>,
+    /// How long it took.
+    pub took: Duration,
+    bytes: usize,
+}
+
+/// The uploads that are under way. Dropped, they are abandoned; what has reached the store stays there.
+#[derive(Debug)]
+pub(super) struct Uploader {
+    archive: WalArchive,
+    report: Report,
+    tasks: JoinSet<Result<Finished>>,
+    bytes: usize,
+}
+
+impl Uploader {
+    /// Nothing is under way.
+    pub fn new(archive: WalArchive, report: Report) -> Self {
+        Self { archive, report, tasks: JoinSet::new(), bytes: 0 }
+    }
+
+    /// Whether so many bytes may be added.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.tasks.len() < TASKS_MAX && (self.bytes == 0 || self.bytes + bytes <= BYTES_MAX)
+    }
+
+    /// Whether anything is under way.
+    pub fn is_busy(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
+    /// Begins to store `plain`, the WAL of `range`.
+    pub fn put(&mut self, upload: Upload, range: Range<Lsn>, plain: Bytes, about: WalAbout) {
+        self.bytes += plain.len();
+        let (archive, report) = (self.archive.clone(), self.report.clone());
+        self.tasks.spawn(async move {
+            let begun = clock::instant();
+            persist(&archive, &report, &upload, &plain, &about).await?;
+            Ok(Finished { upload, range, took: begun.elapsed(), bytes: plain.len() })
+        });
+    }
+
+    /// Begins to delete slices. One that cannot be deleted stays as a duplicate, which does no harm.
+    pub fn delete(&mut self, slices: Vec<Slice>) {
+        if slices.is_empty() {
+            return;
+        }
+        let archive = self.archive.clone();
+        self.tasks.spawn(async move {
+            for slice in &slices {
+                if let Err(error) = archive.delete_slice(slice).await {
+                    tracing::debug!(?slice, "a slice that is no longer needed was not deleted: {error}");
+                }
+            }
+            Ok(Finished { upload: Upload::Delete, range: Lsn(0)..Lsn(0), took: Duration::ZERO, bytes: 0 })
+        });
+    }
+
+    /// Waits until something is finished; for ever if nothing is under way. Cancelling loses nothing.
+    ///
+    /// # Errors
+    /// What trying again does not help against: other content is stored under that name.
+    pub async fn finished(&mut self) -> Result<Finished> {
+        match self.tasks.join_next().await {
+            Some(Ok(finished)) => {
+                let finished = finished?;
+                self.bytes -= finished.bytes;
+                Ok(finished)
+            }
+            Some(Err(panic)) => Err(Error::Interrupted(panic.to_string())),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Tries until the store has taken it.
+async fn persist(archive: &WalArchive, report: &Report, upload: &Upload, plain: &Bytes, about: &WalAbout) -> Result<()> {
+    let mut pause = Pause::default();
+    loop {
+        let error = match timeout(PUT_DEADLINE, put(archive, upload, plain, about)).await {
+            Ok(Ok(())) => {
+                mended(report);
+                return Ok(());
+            }
+            Ok(Err(error)) if !may_pass(&error) => return Err(error.into()),
+            Ok(Err(error)) => Trouble::now(error.to_string(), error.hint()),
+            Err(_) => Trouble::now(format!("the store did not take {upload:?} within {} s", PUT_DEADLINE.as_secs()), None),
+        };
+        if pause.is_worth_a_line() {
+            tracing::warn!(hint = error.hint, "WAL cannot be stored; it waits in the replication slot: {}", error.message);
+        }
+        report.update(|status| status.store_trouble = Some(error));
+        tokio::time::sleep(pause.next()).await;
+    }
+}
+
+async fn put(archive: &WalArchive, upload: &Upload, plain: &Bytes, about: &WalAbout) -> repository::Result<()> {
+    match upload {
+        Upload::Segment(name) => archive.put_file(WalFileName::Segment(*name), plain.clone(), about).await.map(drop),
+        Upload::Piece(slice) | Upload::Slice(slice) => archive.put_slice(slice, plain.clone(), about).await.map(drop),
+        Upload::Delete => Ok(()),
+    }
+}
+
+/// A store that is full, read-only or denies access can be mended, so all of its failures may pass. Other content under the same name
+/// does not.
+pub(super) const fn may_pass(error: &repository::Error) -> bool {
+    matches!(error, repository::Error::Storage(_) | repository::Error::Interrupted { .. })
+}
+
+fn mended(report: &Report) {
+    if report.status().store_trouble.is_some() {
+        tracing::info!("the store takes WAL again");
+        report.update(|status| status.store_trouble = None);
+    }
+}

@@ -1,0 +1,10 @@
+//! WAL streaming against real servers: what was acknowledged is stored, whatever happens.
+//!
+//! The oracle is the server's own `pg_wal`, which keeps everything here: what is in the store must be the same bytes.
+
+#[path = "archive/kills.rs"]
+mod kills;
+#[path = "archive/site.rs"]
+mod site;
+#[path = "archive/streaming.rs"]
+mod streaming;

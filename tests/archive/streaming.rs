@@ -1,0 +1,36 @@
+//! The plain course of things.
+
+use std::time::Duration;
+
+use holdfast::pg::TimelineId;
+use pg_fixtures::postgres::Installation;
+
+use crate::site::{DEADLINE, Site, end_of_wal, server};
+
+#[test]
+fn what_is_committed_is_stored_within_the_delay() {
+    for installation in Installation::all() {
+        println!("PostgreSQL {}", installation.version());
+        let cluster = server(&installation).start();
+        cluster.pgbench(&["-i", "-s", "2", "-q"]);
+        let site = Site::new(&cluster, "");
+        site.holdfast.start_agent();
+        site.wait_for(end_of_wal(&cluster));
+        let load = cluster.pgbench_background(&["-c", "4", "-T", "600"]);
+        std::thread::sleep(Duration::from_secs(15));
+        load.stop();
+        let end = end_of_wal(&cluster);
+        site.wait_for(end);
+        let delay = site.receiver().and_then(|status| status.delay).expect("delays");
+        println!("{delay:?}");
+        assert!(delay.commits > 500 && delay.p99_seconds < 1.2, "{delay:?}");
+        let content = site.content(TimelineId(1));
+        assert!(content.end_from(end) >= end);
+        println!("{} bytes are the same", content.compare(&cluster));
+        assert_eq!(site.get("/healthz"), Some((200, "ok\n".to_owned())));
+        assert!(site.holdfast.terminate().success());
+        site.holdfast.wait_until(DEADLINE, "the slot is free", || {
+            cluster.sql("SELECT count(*) FROM pg_replication_slots WHERE active") == "0"
+        });
+    }
+}
