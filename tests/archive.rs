@@ -2,6 +2,8 @@
 //!
 //! The oracle is the server's own `pg_wal`, which keeps everything here: what is in the store must be the same bytes.
 
+#[path = "archive/faults.rs"]
+mod faults;
 #[path = "archive/kills.rs"]
 mod kills;
 #[path = "archive/site.rs"]

@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::agent::AgentStatus;
 use holdfast::codec::Compression;
 use holdfast::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
-use holdfast::repository::{
-    Lineage, NewLineage, Repository, ResourceKind, ResourceName, Slice, StoredWal, WalArchive, WalObject,
-};
+use holdfast::repository::{Repository, ResourceKind, ResourceName, Slice, StoredWal, WalArchive, WalObject};
 use holdfast::resources::postgres::archive::ReceiverStatus;
 use holdfast::storage::FileStore;
+use pg_fixtures::FreePort;
 use pg_fixtures::agent::Holdfast;
 use pg_fixtures::postgres::{Builder, Cluster, Installation};
-use pg_fixtures::{FreePort, ServerUser};
 
 /// Longer than anything here takes, shorter than patience.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -41,9 +40,8 @@ impl Site {
         let port = FreePort::take();
         let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), &configuration(&port, &cluster.conninfo(), settings));
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let store = holdfast.scratch().path().join("store");
-        let archive = runtime.block_on(create(&store, cluster));
-        ServerUser::current().own_all(&store);
+        holdfast.run(&["init"]);
+        let archive = runtime.block_on(open(&holdfast.scratch().path().join("store")));
         Self { holdfast, port, archive, runtime }
     }
 
@@ -55,6 +53,21 @@ impl Site {
     /// Points the agent at another server.
     pub fn configure(&self, conninfo: &str, settings: &str) {
         self.holdfast.configure(&configuration(&self.port, conninfo, settings));
+    }
+
+    /// Another agent with the same store and slot.
+    pub fn second_agent(&self, cluster: &Cluster) -> Holdfast {
+        let configuration = configuration(&FreePort::take(), &cluster.conninfo(), "");
+        Holdfast::new(
+            env!("CARGO_BIN_EXE_holdfast"),
+            &configuration.replace("{scratch}/store", &self.store().display().to_string()),
+        )
+    }
+
+    /// The end of the stored WAL of the first timeline, from the store alone.
+    pub fn stored_end(&self) -> Lsn {
+        let content = self.content(TimelineId(1));
+        content.pieces.keys().map(|(_, end)| Lsn(*end)).max().expect("something is stored")
     }
 
     /// What the agent answers to a GET request: status code and body.
@@ -138,19 +151,11 @@ fn configuration(port: &FreePort, conninfo: &str, settings: &str) -> String {
     )
 }
 
-/// A repository that knows the cluster.
-pub async fn create(store: &Path, cluster: &Cluster) -> WalArchive {
-    let store = FileStore::create(store).await.expect("a store");
-    let (repository, _) = Repository::create(std::sync::Arc::new(store), Compression::default()).await.expect("a repository");
+async fn open(store: &Path) -> WalArchive {
+    let store = FileStore::open(store).await.expect("a store");
+    let repository = Repository::open(Arc::new(store), Compression::default()).await.expect("a repository");
     let resource = ResourceName::new(ResourceKind::Postgres, "main").expect("a name");
-    let size = cluster.sql("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'");
-    let lineage = Lineage {
-        system_id: cluster.system_identifier().parse().expect("a system identifier"),
-        segment_size: SegmentSize::try_from(size.parse::<u64>().expect("a number")).expect("a segment size"),
-        postgres_major: 17,
-        created_at: holdfast::sys::clock::now(),
-    };
-    repository.add_lineage(&resource, &lineage, NewLineage::OnlyFirst).await.expect("a lineage");
+    let lineage = repository.newest_lineage(&resource).await.expect("a lineage");
     repository.wal(&resource, &lineage)
 }
 
