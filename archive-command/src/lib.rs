@@ -6,7 +6,9 @@
 //!
 //! Invariants: std only. A frame that is not understood is an error, never a success.
 
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
 /// The exit codes of the shims, of `wal push` and of `wal fetch`.
 ///
@@ -176,6 +178,29 @@ pub fn ask(connection: &mut (impl Read + Write), request: &Request) -> io::Resul
     Ok(Verdict::decode(header, &rest))
 }
 
+/// The program `holdfast`: beside this one, or else wherever `PATH` leads.
+#[must_use]
+pub fn holdfast() -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name("holdfast"));
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("holdfast"))
+}
+
+/// The value of an option given as `--name value` or `--name=value`; `None` if `argument` is not this option.
+///
+/// # Errors
+/// When the value is missing.
+pub fn option_value(
+    name: &str,
+    argument: &OsString,
+    rest: &mut impl Iterator<Item = OsString>,
+) -> Result<Option<OsString>, String> {
+    if argument == name {
+        return rest.next().map(Some).ok_or_else(|| format!("{name} needs a value"));
+    }
+    let inline = argument.to_str().and_then(|text| text.strip_prefix(name)?.strip_prefix('='));
+    Ok(inline.map(OsString::from))
+}
+
 fn frame(kind: u8, rest: &[u8]) -> Vec<u8> {
     let mut frame = MAGIC.to_vec();
     frame.extend([VERSION, kind]);
@@ -223,6 +248,16 @@ mod tests {
             bad[at] = byte;
             assert!(decoded(&bad).is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn an_option_has_its_value_behind_it_or_behind_an_equals_sign() {
+        let value =
+            |argument: &str, next: &[&str]| option_value("--config", &argument.into(), &mut next.iter().map(OsString::from));
+        assert_eq!(value("--config", &["a"]), Ok(Some("a".into())));
+        assert_eq!(value("--config=a b", &[]), Ok(Some("a b".into())));
+        assert_eq!(value("--configure", &["a"]), Ok(None));
+        assert!(value("--config", &[]).is_err());
     }
 
     #[test]
