@@ -1,6 +1,6 @@
 //! What every verb needs: the configuration, the repository, a way to print.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Failure, Output};
@@ -10,6 +10,7 @@ use crate::storage::retry::Policy;
 use crate::storage::{self, Store};
 
 /// Opened on demand, so that a verb touches only what it needs.
+#[derive(Clone)]
 pub(super) struct Context {
     path: Option<PathBuf>,
     /// Where results and progress go.
@@ -19,6 +20,11 @@ pub(super) struct Context {
 impl Context {
     pub(super) const fn new(path: Option<PathBuf>, output: Output) -> Self {
         Self { path, output }
+    }
+
+    /// The configuration file that the command line names.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// The configuration.

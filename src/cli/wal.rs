@@ -2,6 +2,7 @@
 
 mod fetch;
 mod push;
+mod serve;
 
 use std::ffi::OsStr;
 
@@ -24,6 +25,8 @@ enum Verb {
     /// Deliver one WAL file, as restore_command does: 0 delivered, 1 proven absent at the end of the archive, 126 and above anything
     /// else
     Fetch(fetch::Options),
+    #[command(hide = true)]
+    Serve(serve::Options),
 }
 
 /// Which cluster's WAL is meant.
@@ -38,6 +41,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     match &options.verb {
         Verb::Push(options) => push::run(context, options).await,
         Verb::Fetch(options) => fetch::run(context, options).await,
+        Verb::Serve(options) => serve::run(context, options).await,
     }
 }
 

@@ -75,7 +75,7 @@ impl Backups {
     /// When the store fails or an entry cannot be read.
     pub async fn list(&self) -> Result<Vec<BackupEntry>> {
         let listed = list_all(self.repository.store.as_ref(), &keys::backups(&self.resource)).await?;
-        let reads = listed.iter().map(|line| self.read(&line.key));
+        let reads = listed.into_iter().map(|line| async move { self.read(&line.key).await });
         let mut entries: Vec<BackupEntry> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
         entries.sort_by(|a, b| (a.started_at, a.id.as_str()).cmp(&(b.started_at, b.id.as_str())));
         Ok(entries)

@@ -3,4 +3,5 @@
 pub mod archive;
 pub mod backup;
 pub mod restore;
+pub mod shim;
 pub mod source;

@@ -1,15 +1,24 @@
 //! `holdfast wal fetch NAME PATH`: delivers one WAL file.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use holdfast_archive_command::exit as shim;
 
+use super::super::context::open_store;
 use super::super::{Context, Outcome, exit};
 use super::Cluster;
+use crate::config::Config;
 use crate::pg::{SystemId, WalFileName};
-use crate::repository::{Lineage, Repository, ResourceName};
+use crate::repository::{self, Repository, ResourceName, WalArchive};
 use crate::resources::postgres::restore::fetch::{Error, Fetched, Fetcher, Patience};
+use crate::storage::Store;
+use crate::sys::clock::Deadline;
+
+/// Between two tries of a store that cannot be reached.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What `wal fetch` takes.
 #[derive(Args)]
@@ -26,11 +35,7 @@ pub(super) struct Options {
 }
 
 pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
-    let config = context.config()?;
-    let (resource, _) = config.cluster(options.cluster.resource.as_ref())?;
-    let repository = context.repository(&config).await?;
-    let lineage = lineage(&repository, &resource, options.lineage).await?;
-    let fetcher = Fetcher::new(&repository, repository.wal(&resource, &lineage), Patience::default());
+    let fetcher = fetcher(context, options.cluster.resource.as_ref(), options.lineage).await?;
     match fetcher.fetch(options.name, &options.path).await? {
         Fetched::Delivered => Ok(exit::DONE),
         Fetched::Absent(absence) => {
@@ -40,12 +45,41 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     }
 }
 
-/// The lineage of that system identifier, or the newest.
-async fn lineage(repository: &Repository, resource: &ResourceName, wanted: Option<SystemId>) -> Result<Lineage, exit::Failure> {
-    Ok(match wanted {
+/// Opens the WAL of a lineage; of the newest where none is named. A store that cannot be reached is waited for, within bounds.
+pub(super) async fn fetcher(
+    context: &Context,
+    resource: Option<&ResourceName>,
+    lineage: Option<SystemId>,
+) -> Result<Fetcher, exit::Failure> {
+    let config = context.config()?;
+    let (resource, _) = config.cluster(resource)?;
+    let store = open_store(&config).await.map_err(|failure| failure.with_code(shim::STORE))?;
+    let patience = Patience::default();
+    let deadline = Deadline::after(patience.store);
+    loop {
+        match open(&store, &config, &resource, lineage).await {
+            Err(error) if error.is_retryable() && !deadline.has_passed() => tokio::time::sleep(PAUSE).await,
+            opened => {
+                let (repository, archive) = opened.map_err(Error::from)?;
+                return Ok(Fetcher::new(&repository, archive, patience));
+            }
+        }
+    }
+}
+
+async fn open(
+    store: &Arc<dyn Store>,
+    config: &Config,
+    resource: &ResourceName,
+    lineage: Option<SystemId>,
+) -> repository::Result<(Repository, WalArchive)> {
+    let repository = Repository::open(Arc::clone(store), config.repository.compression).await?;
+    let lineage = match lineage {
         Some(system_id) => repository.lineage_of(resource, system_id).await?,
         None => repository.newest_lineage(resource).await?,
-    })
+    };
+    let archive = repository.wal(resource, &lineage);
+    Ok((repository, archive))
 }
 
 impl From<Error> for exit::Failure {

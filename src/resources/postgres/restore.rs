@@ -8,3 +8,4 @@ pub mod fetch;
 pub mod path;
 pub mod plan;
 pub mod target;
+pub mod wal_server;

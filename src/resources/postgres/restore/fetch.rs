@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use crate::pg::history::TimelineHistory;
 use crate::pg::page::check_segment;
-use crate::pg::{SegmentName, TimelineId, WalFileName};
+use crate::pg::{SegmentName, SegmentSize, TimelineId, WalFileName};
 use crate::repository::{Backups, Repository, WalArchive};
 use crate::resources::postgres::archive::push::PIECE_BYTES;
 use crate::sys::clock::Deadline;
@@ -75,6 +75,12 @@ impl Fetcher {
     pub fn new(repository: &Repository, archive: WalArchive, patience: Patience) -> Self {
         let backups = repository.backups(archive.resource());
         Self { archive, backups, patience }
+    }
+
+    /// The segment size of the lineage.
+    #[must_use]
+    pub const fn segment_size(&self) -> SegmentSize {
+        self.archive.segment_size()
     }
 
     /// Puts the file `name` at `destination`, or proves that there is none.

@@ -1,0 +1,159 @@
+//! The WAL server of one recovery: fetches segments ahead of the requests that the restore shim brings, and hands them over by rename.
+//!
+//! Invariants: it serves one lineage. Only what this process has fetched whole and checked is handed over; whatever an earlier server left
+//! in the spool is removed at the start. Only what is there is known ahead: that something is absent is decided anew for every request.
+//! It ends when nobody asks for a while, or when its folder is gone. At most `AHEAD_BYTES` lie in the spool, and a few segments in memory.
+
+mod home;
+mod spool;
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_archive_command::{Operation, Request, Verdict, exit};
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex, OnceCell, Semaphore};
+
+use super::fetch::{Fetched, Fetcher};
+use crate::pg::WalFileName;
+use crate::resources::postgres::shim;
+use crate::sys::clock::Deadline;
+
+pub use home::FOLDER;
+use home::Home;
+use spool::Spool;
+
+/// How long a request may take. The shim waits a little longer.
+const REQUEST: Duration = Duration::from_secs(540);
+/// The most requests that are answered at once. PostgreSQL makes one at a time.
+const REQUESTS_AT_ONCE: usize = 4;
+/// How often it is looked whether it is time to end.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What the server serves, as the shim's command line says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The resource; empty where none was given.
+    pub resource: Vec<u8>,
+    /// The system identifier; empty where none was given.
+    pub lineage: Vec<u8>,
+    /// The configuration file; empty where none was given.
+    pub config: Vec<u8>,
+}
+
+/// Opens the repository: a fetcher, or the verdict for requests until it can be opened.
+pub type Open = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Fetcher, Verdict>> + Send>> + Send + Sync>;
+
+/// A server that has its folder to itself.
+pub struct WalServer {
+    home: Home,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    identity: Identity,
+    open: Open,
+    fetcher: OnceCell<Fetcher>,
+    spool: Mutex<Spool>,
+}
+
+impl WalServer {
+    /// Takes the folder `FOLDER` in the current directory; `None` where another server has it.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub async fn start(identity: Identity, open: Open) -> io::Result<Option<Self>> {
+        let Some(home) = Home::take(Path::new(FOLDER)).await? else { return Ok(None) };
+        let spool = Mutex::new(Spool::new(home.spool()));
+        Ok(Some(Self { home, shared: Arc::new(Shared { identity, open, fetcher: OnceCell::new(), spool }) }))
+    }
+
+    /// Answers requests until there is none for `idle`, or the folder is gone.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub async fn run(self, idle: Duration) -> io::Result<()> {
+        let places = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
+        let mut end = Deadline::after(idle);
+        while !end.has_passed() && self.home.is_ours() {
+            let waited = tokio::time::timeout(TICK, self.home.listener().accept()).await;
+            if let Ok(accepted) = waited {
+                let permit = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+                let (stream, _) = accepted?;
+                let shared = Arc::clone(&self.shared);
+                tokio::spawn(async move {
+                    if let Err(error) = shared.serve(stream).await {
+                        tracing::warn!("a request was not answered: {error}");
+                    }
+                    drop(permit);
+                });
+            }
+            if waited_for_somebody(&places) {
+                end = Deadline::after(idle);
+            }
+        }
+        self.home.leave();
+        Ok(())
+    }
+}
+
+/// Whether a request is being answered.
+fn waited_for_somebody(places: &Semaphore) -> bool {
+    places.available_permits() < REQUESTS_AT_ONCE
+}
+
+impl Shared {
+    async fn serve(self: Arc<Self>, stream: UnixStream) -> io::Result<()> {
+        shim::serve(stream, REQUEST, exit::FAILED, async |request| {
+            // A task of its own, so that a panic becomes a verdict.
+            let answered = tokio::spawn(async move { self.answer(&request).await }).await;
+            answered.unwrap_or_else(|panic| failed(format!("the WAL server failed: {panic}")))
+        })
+        .await
+    }
+
+    async fn answer(&self, request: &Request) -> Verdict {
+        let (Operation::Fetch, [resource, lineage, config, name, path]) = (request.operation, request.fields.as_slice()) else {
+            return failed("not a request for a WAL file: install shims and holdfast of one version".to_owned());
+        };
+        let identity = Identity { resource: resource.clone(), lineage: lineage.clone(), config: config.clone() };
+        if identity != self.identity {
+            return Verdict { code: exit::NOT_MINE, message: String::new() };
+        }
+        let name: WalFileName = match String::from_utf8_lossy(name).parse() {
+            Ok(name) => name,
+            Err(error) => return failed(format!("{error}")),
+        };
+        let fetcher = match self.fetcher.get_or_try_init(|| (self.open)()).await {
+            Ok(fetcher) => fetcher,
+            Err(verdict) => return verdict,
+        };
+        self.fetch(fetcher, name, &PathBuf::from(OsStr::from_bytes(path))).await
+    }
+
+    async fn fetch(&self, fetcher: &Fetcher, name: WalFileName, destination: &Path) -> Verdict {
+        let mut spool = self.spool.lock().await;
+        let ahead = match name {
+            WalFileName::Segment(segment) => spool.hand_over(segment, destination).await,
+            _ => false,
+        };
+        let fetched = if ahead { Ok(Fetched::Delivered) } else { fetcher.fetch(name, destination).await };
+        if let (WalFileName::Segment(segment), Ok(Fetched::Delivered)) = (name, &fetched) {
+            spool.fetch_ahead(fetcher, segment);
+        }
+        shim::verdict(match fetched {
+            Ok(Fetched::Delivered) => Ok(exit::DONE),
+            Ok(Fetched::Absent(_)) => Ok(exit::ABSENT),
+            Err(error) => Err((error.exit_code(), error.to_string(), error.hint())),
+        })
+    }
+}
+
+fn failed(message: String) -> Verdict {
+    Verdict { code: exit::FAILED, message }
+}
