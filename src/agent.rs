@@ -6,6 +6,7 @@
 mod http;
 mod memory;
 mod metrics;
+mod socket;
 mod status;
 mod supervisor;
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{AgentStatus, http, memory};
+use super::{socket, AgentStatus, http, memory};
 use crate::config::{Config, Postgres};
 use crate::repository::{Repository, ResourceName};
 use crate::resources::postgres::archive::{self, Receiver, Report, State, Trouble};
@@ -57,6 +57,7 @@ impl Agent {
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         tasks.spawn(http::serve(Arc::clone(&self), self.config.agent.listen, stop.clone()));
+        tasks.spawn(socket::serve(self.config.clone(), self.repository.clone(), stop.clone()));
         for (resource, report) in &self.reports {
             let Ok((resource, cluster)) = self.config.cluster(Some(resource)) else { continue };
             let (repository, cluster) = (self.repository.clone(), cluster.clone());

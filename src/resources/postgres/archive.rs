@@ -14,6 +14,7 @@ mod pause;
 mod piece;
 mod progress;
 pub mod push;
+pub mod push_ahead;
 mod receiver;
 mod report;
 mod session;

@@ -74,12 +74,23 @@ impl Pusher {
         Ok(Pushed { name, stored })
     }
 
+    /// The segment size of the cluster whose `pg_wal` a file lies in, if that cluster is known.
+    pub async fn segment_size_of(&self, path: &Path) -> Option<SegmentSize> {
+        let system_id = cluster::of_directory(path).await.ok()??;
+        self.known(system_id).await.ok().map(|archive| archive.segment_size())
+    }
+
     /// The WAL of the cluster that the file belongs to.
     async fn archive_of(&self, file: &SourceFile, name: WalFileName) -> Result<WalArchive> {
         let system_id = match cluster::of_file(file, name).await? {
             Some(system_id) => system_id,
             None => self.only_cluster(file).await?,
         };
+        self.known(system_id).await
+    }
+
+    /// The WAL of a cluster that the repository knows.
+    async fn known(&self, system_id: SystemId) -> Result<WalArchive> {
         let mut archives = self.archives.lock().await;
         if let Some(archive) = archives.get(&system_id) {
             return Ok(archive.clone());

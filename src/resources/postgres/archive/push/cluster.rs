@@ -30,7 +30,7 @@ pub(super) async fn of_file(file: &SourceFile, name: WalFileName) -> Result<Opti
 }
 
 /// The cluster of the data directory whose `pg_wal` the file lies in.
-async fn of_directory(path: &Path) -> Result<Option<SystemId>> {
+pub(super) async fn of_directory(path: &Path) -> Result<Option<SystemId>> {
     let Some(control) = control_file_beside(path) else { return Ok(None) };
     for attempt in 1.. {
         let read = control.clone();

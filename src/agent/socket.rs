@@ -1,0 +1,148 @@
+//! The agent's Unix socket, over which `holdfast-archive-command` asks for files to be stored.
+//!
+//! Invariants: a verdict of success is sent only for what is durable. Only root, the agent's own user and the owner of the data directory
+//! are answered. The number of requests at once and the time that each may take are bounded.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_archive_command::{Operation, Request, Verdict, exit};
+use nix::unistd::geteuid;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::repository::{Repository, ResourceName};
+use crate::resources::postgres::archive::push::Pusher;
+use crate::resources::postgres::archive::push_ahead::PushAhead;
+use crate::resources::postgres::shim;
+
+/// How long a file may take. The shim waits a little longer.
+const REQUEST: Duration = Duration::from_secs(270);
+/// The most requests that are answered at once; further ones wait to be accepted.
+const REQUESTS_AT_ONCE: usize = 8;
+/// How long to rest after the socket could not be made or failed.
+const REST: Duration = Duration::from_secs(5);
+
+/// What is pushed for every cluster.
+struct Pushers {
+    config: Config,
+    clusters: BTreeMap<ResourceName, PushAhead>,
+}
+
+/// Listens until it is asked to stop. What goes wrong with the socket is logged and tried again.
+pub async fn serve(config: Config, repository: Repository, stop: CancellationToken) {
+    let path = config.agent.socket.clone();
+    let pusher = |(name, _): (ResourceName, _)| (name.clone(), PushAhead::new(Pusher::new(repository.clone(), name)));
+    let clusters = config.clusters().map(pusher).collect();
+    let pushers = Arc::new(Pushers { config, clusters });
+    while !stop.is_cancelled() {
+        let ended = tokio::select! {
+            ended = listen(&path, &pushers) => ended,
+            () = stop.cancelled() => break,
+        };
+        if let Err(error) = ended {
+            tracing::error!("the socket {}: {error}; archive_command runs 'holdfast wal push' itself meanwhile", path.display());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(REST) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    if let Err(error) = fs::remove_file(&path) {
+        tracing::debug!("{} was not removed: {error}", path.display());
+    }
+}
+
+/// Answers requests; returns only when the socket fails.
+async fn listen(path: &Path, pushers: &Arc<Pushers>) -> io::Result<()> {
+    let listener = bind(path).await?;
+    let places = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
+    loop {
+        let permit = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, _) = listener.accept().await?;
+        let pushers = Arc::clone(pushers);
+        tokio::spawn(async move {
+            if let Err(error) = answer(pushers, stream).await {
+                tracing::debug!("a request of archive_command was not answered: {error}");
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Makes the socket, in place of one on which nobody listens. Everybody may connect; who is answered is decided by user.
+async fn bind(path: &Path) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent listens on it"));
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o666))?;
+    Ok(listener)
+}
+
+async fn answer(pushers: Arc<Pushers>, stream: UnixStream) -> io::Result<()> {
+    let user = stream.peer_cred()?.uid();
+    shim::serve(stream, REQUEST, exit::NOT_STORED, async |request| {
+        // A task of its own, so that a panic becomes a verdict.
+        let answered = tokio::spawn(async move { pushers.push(user, &request).await }).await;
+        answered.unwrap_or_else(|panic| refused(format!("the agent failed: {panic}")))
+    })
+    .await
+}
+
+impl Pushers {
+    async fn push(&self, user: u32, request: &Request) -> Verdict {
+        let (Operation::Push, [resource, path]) = (request.operation, request.fields.as_slice()) else {
+            return refused("not a request to store a file: install the shim and the agent of one version".to_owned());
+        };
+        let path = PathBuf::from(OsStr::from_bytes(path));
+        if !may_ask(user, &path) {
+            return refused(format!("user {user} may not have {} stored: it does not own that data directory", path.display()));
+        }
+        let pusher = match self.cluster(&String::from_utf8_lossy(resource)) {
+            Ok(pusher) => pusher,
+            Err(message) => return refused(message),
+        };
+        let pushed = pusher.push(&path).await;
+        if let Err(error) = &pushed {
+            tracing::error!(path = %path.display(), "not stored: {error}");
+        }
+        let failed =
+            |error: crate::resources::postgres::archive::push::Error| (exit::NOT_STORED, error.to_string(), error.hint());
+        shim::verdict(pushed.map(|()| exit::DONE).map_err(failed))
+    }
+
+    /// The cluster of that name; the only one where none is named.
+    fn cluster(&self, resource: &str) -> Result<&PushAhead, String> {
+        let named = (!resource.is_empty()).then(|| resource.parse::<ResourceName>()).transpose();
+        let named = named.map_err(|error| error.to_string())?;
+        let (name, _) = self.config.cluster(named.as_ref()).map_err(|error| error.to_string())?;
+        self.clusters.get(&name).ok_or_else(|| format!("{name} is not in the agent's configuration"))
+    }
+}
+
+/// Root, the agent's user, and the owner of the data directory whose `pg_wal` the file lies in.
+fn may_ask(user: u32, path: &Path) -> bool {
+    let owner = || fs::metadata(path.parent()?.parent()?).ok().map(|directory| directory.uid());
+    user == 0 || user == geteuid().as_raw() || path.is_absolute() && owner() == Some(user)
+}
+
+fn refused(message: String) -> Verdict {
+    Verdict { code: exit::NOT_STORED, message }
+}
