@@ -1,0 +1,106 @@
+//! Files into the archive: what is refused, and what is success.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pg_fixtures::postgres::{Cluster, Installation};
+
+use super::site::{SOON, Site};
+
+/// A site with two archived segments, copied before the server can recycle them.
+fn site_with_copies() -> (Site, [String; 2], PathBuf) {
+    let site = Site::new(&Installation::newest());
+    site.server.sql("ALTER SYSTEM SET wal_keep_size = '100MB'");
+    site.server.reload();
+    let segments = [site.write_segment("a"), site.write_segment("b")];
+    site.wait_for(&segments[1]);
+    let copies = site.holdfast.scratch().new_directory("copies");
+    for segment in &segments {
+        copy(&site.server.data_directory().join("pg_wal").join(segment), &copies.join(segment));
+    }
+    (site, segments, copies)
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::copy(from, to).unwrap_or_else(|error| panic!("copy {}: {error}", from.display()));
+    pg_fixtures::ServerUser::current().own(to);
+}
+
+fn push(site: &Site, path: &Path) -> Result<(), String> {
+    let output = site.holdfast.try_run(&["wal", "push", &path.display().to_string()]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code().is_some_and(|code| code < 126), "{:?} {errors}", output.status);
+    if output.status.success() { Ok(()) } else { Err(errors) }
+}
+
+#[test]
+fn the_archiver_stores_every_kind_of_file() {
+    for installation in Installation::all() {
+        let site = Site::new(&installation);
+        let standby = site.server.standby();
+        let backed_up = site.server.new_directory("backup");
+        site.server.pg_basebackup(&backed_up, &["--wal-method=none"]);
+        let segment = site.write_segment("a");
+        site.wait_for(&segment);
+        standby.wait_for_replay_of(&site.server, SOON);
+        site.server.sql("CREATE TABLE b AS SELECT 1 AS i");
+        standby.wait_for_replay_of(&site.server, SOON);
+        standby.promote();
+        let archived = "SELECT count(*) FROM pg_ls_dir('pg_wal/archive_status') name WHERE name LIKE '%.ready'";
+        standby.wait_until(SOON, "everything is archived", || standby.sql(archived) == "0");
+        let wal = site.store().join("postgres/main/wal").join(site.server.system_identifier());
+        assert!(wal.join("history/00000002.history").exists());
+        let names: Vec<String> = fs::read_dir(wal.join(&segment[..16]))
+            .expect("list the group")
+            .map(|entry| entry.expect("list the group").file_name().to_string_lossy().into_owned())
+            .collect();
+        for extension in [".partial", ".backup"] {
+            assert!(names.iter().any(|name| name.ends_with(extension)), "{extension}: {names:?}");
+        }
+        assert_eq!(site.server.sql("SELECT failed_count FROM pg_stat_archiver"), "0");
+    }
+}
+
+#[test]
+fn the_same_segment_twice_is_success_and_a_different_one_is_not() {
+    let (site, segments, copies) = site_with_copies();
+    push(&site, &copies.join(&segments[0])).expect("the same content");
+    let mut bytes = fs::read(copies.join(&segments[0])).expect("read the copy");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(copies.join(&segments[0]), bytes).expect("write the copy");
+    let refused = push(&site, &copies.join(&segments[0])).expect_err("other content");
+    assert!(refused.contains("it was not overwritten") && refused.contains(&segments[0]), "{refused}");
+}
+
+#[test]
+fn what_is_truncated_or_recycled_is_refused() {
+    let (site, segments, copies) = site_with_copies();
+    let next = format!("{}F", &segments[1][..23]);
+    let bytes = fs::read(copies.join(&segments[1])).expect("read the copy");
+    fs::write(copies.join(&next), &bytes[..bytes.len() - 4096]).expect("write a truncated copy");
+    let truncated = push(&site, &copies.join(&next)).expect_err("truncated");
+    assert!(truncated.contains("bytes instead of 1048576"), "{truncated}");
+    fs::write(copies.join(&next), &bytes).expect("write a copy under another name");
+    let recycled = push(&site, &copies.join(&next)).expect_err("recycled");
+    assert!(recycled.contains("begins with the page of"), "{recycled}");
+    assert!(!site.object(&next).exists());
+}
+
+#[test]
+fn another_clusters_segment_is_refused_wherever_it_lies() {
+    let (site, segments, copies) = site_with_copies();
+    // Put into our own pg_wal by mistake.
+    let misplaced = site.server.data_directory().join("pg_wal").join("0000000100000000000000FE");
+    copy(&copies.join(&segments[0]), &misplaced);
+    assert!(push(&site, &misplaced).expect_err("misplaced").contains("begins with the page of"));
+    fs::remove_file(&misplaced).expect("remove the misplaced file");
+    let other = Cluster::builder(&Installation::newest()).wal_segment_size(1).start();
+    let foreign = other.switch_wal();
+    let file = other.data_directory().join("pg_wal").join(&foreign);
+    let refused = push(&site, &file).expect_err("another cluster's");
+    assert!(refused.contains("belongs to the cluster with system identifier"), "{refused}");
+    copy(&file, &copies.join(&foreign));
+    let refused = push(&site, &copies.join(&foreign)).expect_err("another cluster's, elsewhere");
+    assert!(refused.contains("belongs to the cluster with system identifier"), "{refused}");
+}

@@ -1,0 +1,152 @@
+//! Recovery through `holdfast-restore-command`: to the end, and never past a hole.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use holdfast::pg::{Lsn, SegmentName};
+use holdfast::repository::{Slice, WalAbout, WalSource};
+use pg_fixtures::checksum::Checksums;
+use pg_fixtures::poll;
+use pg_fixtures::postgres::{Installation, StopMode};
+
+use super::site::{Site, damage};
+
+/// A site with a base backup and some segments behind it, and the names of these.
+fn site_with_segments(installation: &Installation, count: usize) -> (Site, std::path::PathBuf, Vec<String>) {
+    let site = Site::new(installation);
+    let directory = site.base_backup();
+    let segments: Vec<String> = (0..count).map(|number| site.write_segment(&format!("t{number}"))).collect();
+    site.wait_for(segments.last().expect("at least one segment"));
+    (site, directory, segments)
+}
+
+#[test]
+fn recovery_reaches_the_end_of_the_archive_on_every_version() {
+    for installation in Installation::all() {
+        let (site, directory, segments) = site_with_segments(&installation, 12);
+        let restored = site.recovers_to_the_same(&directory);
+        let log = restored.log();
+        for segment in &segments {
+            assert!(log.contains(&format!("restored log file \"{segment}\"")), "{segment}: {log}");
+        }
+        assert!(directory.join("holdfast-restore/wal.sock").exists(), "segments came through the WAL server");
+    }
+}
+
+#[test]
+fn a_missing_segment_stops_recovery_on_every_version() {
+    for installation in Installation::all() {
+        let (site, directory, segments) = site_with_segments(&installation, 4);
+        fs::remove_file(site.object(&segments[1])).expect("lose a segment");
+        let log = site.recovery_stops(&directory);
+        assert!(log.contains(&format!("{} is not stored, or not whole, and this is not the end", segments[1])), "{log}");
+    }
+}
+
+#[test]
+fn a_damaged_segment_is_named_and_not_delivered() {
+    let (site, directory, segments) = site_with_segments(&Installation::newest(), 3);
+    damage(&site.object(&segments[1]));
+    let log = site.recovery_stops(&directory);
+    assert!(log.contains(&segments[1]) && log.contains("was altered after it was stored"), "{log}");
+}
+
+#[test]
+fn a_store_that_is_gone_stops_recovery() {
+    let (site, directory, _) = site_with_segments(&Installation::newest(), 2);
+    fs::rename(site.store(), site.store().with_extension("away")).expect("take the store away");
+    let log = site.recovery_stops(&directory);
+    assert!(log.contains("the store itself is missing"), "{log}");
+}
+
+#[test]
+fn a_missing_configuration_stops_recovery() {
+    let (site, directory, _) = site_with_segments(&Installation::newest(), 2);
+    fs::remove_file(site.holdfast.configuration()).expect("remove the configuration");
+    let log = site.recovery_stops(&directory);
+    assert!(log.contains("there is no configuration at"), "{log}");
+}
+
+#[test]
+fn a_killed_wal_server_is_replaced() {
+    let (site, directory, segments) = site_with_segments(&Installation::newest(), 40);
+    let (over, killed) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                killed.fetch_add(kill_servers_of(&directory), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let restored = site.recovers_to_the_same(&directory);
+        over.store(true, Ordering::Relaxed);
+        assert!(restored.log().contains(&format!("restored log file \"{}\"", segments[39])));
+    });
+    assert!(killed.load(Ordering::Relaxed) > 1, "servers were killed");
+}
+
+/// Kills the WAL servers that work in a directory, and says how many there were.
+fn kill_servers_of(directory: &Path) -> usize {
+    let processes = fs::read_dir("/proc").expect("list the processes").filter_map(Result::ok);
+    let serves = |process: &fs::DirEntry| {
+        let is_server =
+            fs::read(process.path().join("cmdline")).is_ok_and(|line| line.windows(9).any(|part| part == b"wal\0serve"));
+        is_server && fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == directory)
+    };
+    let servers: Vec<String> = processes.filter(serves).map(|it| it.file_name().to_string_lossy().into_owned()).collect();
+    for server in &servers {
+        let pid = nix::unistd::Pid::from_raw(server.parse().expect("a process id"));
+        // It may have ended by itself.
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap_or_default();
+    }
+    servers.len()
+}
+
+#[test]
+fn the_last_segment_is_put_together_from_slices() {
+    let (site, directory, _) = site_with_segments(&Installation::newest(), 3);
+    site.server.sql("CREATE TABLE last_words AS SELECT 'stored'::text AS said");
+    let file = site.server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    let end = site.server.sql("SELECT pg_current_wal_flush_lsn()").parse::<Lsn>().expect("an LSN");
+    let expected = Checksums::of(&site.server);
+    let bytes = fs::read(site.server.data_directory().join("pg_wal").join(&file)).expect("read the segment");
+    let archive = site.run(site.archive());
+    let segment: SegmentName = file.parse().expect("a segment's name");
+    let length = archive.segment_size().offset(end);
+    // Three slices, of which the second overlaps the first.
+    for range in [0..length / 3, length / 4..length / 2, length / 2..length] {
+        let slice = Slice { segment, bytes: range.clone() };
+        let about =
+            WalAbout { system_id: archive.system_id(), source: WalSource::Streaming, start: None, end: None, activity: None };
+        let at = |offset: u64| usize::try_from(offset).expect("a segment fits memory");
+        let piece = Bytes::copy_from_slice(&bytes[at(range.start)..at(range.end)]);
+        site.run(archive.put_slice(&slice, piece, &about)).expect("store a slice");
+    }
+    site.give_away();
+    site.server.kill9();
+    let restored = site.adopt(&directory);
+    restored.start();
+    restored.wait_until(super::site::SOON, "recovery ends", || {
+        restored.try_sql("postgres", "SELECT pg_is_in_recovery()").as_deref() == Ok("f")
+    });
+    assert_eq!(Checksums::of(&restored), expected);
+    assert_eq!(restored.sql("SELECT said FROM last_words"), "stored");
+}
+
+#[test]
+fn the_wal_server_ends_with_the_directory_it_serves() {
+    let (site, directory, _) = site_with_segments(&Installation::newest(), 2);
+    let restored = site.recovers_to_the_same(&directory);
+    restored.stop(StopMode::Fast);
+    fs::remove_dir_all(directory.join("holdfast-restore")).expect("remove the folder");
+    poll::until(Duration::from_secs(10), "the server ends", || servers_of(&directory) == 0);
+}
+
+fn servers_of(directory: &Path) -> usize {
+    let processes = fs::read_dir("/proc").expect("list the processes").filter_map(Result::ok);
+    let cwd = |process: fs::DirEntry| fs::read_link(process.path().join("cwd")).ok();
+    processes.filter_map(cwd).filter(|cwd| cwd == directory).count()
+}
