@@ -6,11 +6,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::{Lsn, TimelineId};
 
 /// Where recovery ends.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", content = "value")]
 pub enum RecoveryTarget {
     /// When there is no more WAL.
     #[default]
@@ -82,7 +84,8 @@ pub enum TargetTimeline {
 }
 
 /// What the server does when it has reached the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TargetAction {
     /// Waits for a person to look, read-only.
     Pause,

@@ -4,8 +4,19 @@
 //! cannot be started: the control file comes last. What is written was checked against the backup's index on the way. A restored
 //! cluster neither archives nor replicates, unless it was asked to.
 
+pub mod base;
+mod carry_out;
+mod error;
 pub mod fetch;
+pub mod gather;
+pub mod locate;
 pub mod path;
 pub mod plan;
+pub mod settings;
+pub mod site;
+pub mod start;
 pub mod target;
 pub mod wal_server;
+
+pub use carry_out::carry_out;
+pub use error::{Error, Result};

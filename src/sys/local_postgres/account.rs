@@ -1,12 +1,12 @@
 //! Who runs the server: root must not.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use nix::unistd::{Gid, Uid, User, chown, geteuid};
+use nix::unistd::{Gid, Uid, User, geteuid};
 
 use super::Error;
 
@@ -47,13 +47,13 @@ impl Account {
         command
     }
 
-    /// Gives a file or directory to this user.
+    /// Gives a file or directory to this user; of a link the link itself.
     ///
     /// # Errors
     /// What the system says.
     pub fn give(self, path: &Path) -> std::io::Result<()> {
         match self.other {
-            Some((uid, gid)) => Ok(chown(path, Some(uid), Some(gid))?),
+            Some((uid, gid)) => lchown(path, Some(uid.as_raw()), Some(gid.as_raw())),
             None => Ok(()),
         }
     }

@@ -13,13 +13,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::path::{Histories, StoredWal};
-use super::target::{Target, TargetAction};
+use crate::pg::history::Span;
 use crate::pg::records::Commit;
+use crate::pg::recovery::{RecoveryTarget, TargetAction};
 use crate::pg::{Lsn, SegmentNumber, SegmentSize, SystemId, TimelineId};
 use crate::repository::{BackupEntry, Gap};
 
 pub use choose::{Route, choose_route};
 pub use refusal::{Reason, Refusal};
+pub use text::bytes as size_text;
 
 /// What is stored of a cluster.
 #[derive(Debug, Clone)]
@@ -81,7 +83,7 @@ pub struct Located {
 pub struct Stop {
     /// The target as the server gets it. It can differ from the one asked for: a target at the very end of the archive, which no
     /// record passes, is one that the server would wait for in vain.
-    pub target: Target,
+    pub target: RecoveryTarget,
     /// `recovery_target_inclusive`.
     pub inclusive: bool,
     /// `recovery_target_timeline`; none for that of the backup, whose history is not stored or does not exist.
@@ -109,7 +111,7 @@ pub struct RestorePlan {
     /// The backup that it begins with.
     pub backup: BackupEntry,
     /// What was asked for.
-    pub asked: Target,
+    pub asked: RecoveryTarget,
     /// What the server is told.
     pub stop: Stop,
     /// The commits around the target.
@@ -173,11 +175,11 @@ const fn estimate(plain_bytes: u64, wal_bytes: u64) -> u64 {
 }
 
 fn parts(route: &Route, range: &Range<Lsn>) -> Vec<WalPart> {
-    let part = |leg: &super::path::Leg| {
-        let (start, end) = (leg.start.max(range.start), leg.end.map_or(range.end, |end| end.min(range.end)));
-        (start < end).then_some(WalPart { timeline: leg.timeline, start, end })
+    let part = |span: &Span| {
+        let (start, end) = (span.start.max(range.start), span.end.map_or(range.end, |end| end.min(range.end)));
+        (start < end).then_some(WalPart { timeline: span.timeline, start, end })
     };
-    route.path.legs().iter().filter_map(part).collect()
+    route.path.spans().iter().filter_map(part).collect()
 }
 
 fn warnings(located: &Located) -> Vec<String> {

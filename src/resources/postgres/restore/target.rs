@@ -3,69 +3,15 @@
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use serde::Serialize;
 
-use crate::pg::{Lsn, TimelineId};
+use crate::pg::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
 use crate::repository::BackupId;
-
-/// Where recovery is to end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "kind", content = "value")]
-pub enum Target {
-    /// Behind everything that is stored.
-    End,
-    /// As soon as the cluster is consistent.
-    Immediate,
-    /// Behind the last transaction committed at or before that time.
-    Time(Timestamp),
-    /// Behind the first record that begins at or past that position.
-    Lsn(Lsn),
-    /// Behind the commit of that transaction.
-    Xid(u32),
-    /// At a restore point made with `pg_create_restore_point`.
-    Name(String),
-}
-
-/// Which timeline recovery follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TargetTimeline {
-    /// The highest one that descends from the backup.
-    Latest,
-    /// The one on which the backup was taken.
-    Current,
-    /// That one.
-    Number(TimelineId),
-}
-
-/// What the server does when it has reached the target (`recovery_target_action`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TargetAction {
-    /// Ends recovery and takes writes, on a new timeline.
-    Promote,
-    /// Stays in recovery and takes queries.
-    Pause,
-    /// Shuts down.
-    Shutdown,
-}
-
-impl TargetAction {
-    /// As it stands in PostgreSQL's configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Promote => "promote",
-            Self::Pause => "pause",
-            Self::Shutdown => "shutdown",
-        }
-    }
-}
 
 /// Everything that decides where recovery ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// The target.
-    pub target: Target,
+    pub target: RecoveryTarget,
     /// Whether what lies exactly at the target is left out.
     pub exclusive: bool,
     /// The timeline to follow.
@@ -79,7 +25,7 @@ pub struct Wanted {
 impl Wanted {
     /// The end of the archive, on the latest timeline.
     pub const END: Self = Self {
-        target: Target::End,
+        target: RecoveryTarget::EndOfWal,
         exclusive: false,
         timeline: TargetTimeline::Latest,
         action: TargetAction::Promote,

@@ -7,11 +7,13 @@ use jiff::Timestamp;
 
 use super::refusal::{Reason, Refusal};
 use super::{Facts, Located, Stop, Window};
+use crate::pg::history::TimelineHistory;
 use crate::pg::records::Commit;
+use crate::pg::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
 use crate::pg::{Lsn, TimelineId};
 use crate::repository::BackupEntry;
-use crate::resources::postgres::restore::path::TimelinePath;
-use crate::resources::postgres::restore::target::{Target, TargetAction, TargetTimeline, Wanted};
+use crate::resources::postgres::restore::path::{path_to, stretches};
+use crate::resources::postgres::restore::target::Wanted;
 
 /// The way that recovery will take, before it is known where the target lies on it.
 #[derive(Debug, Clone)]
@@ -19,7 +21,7 @@ pub struct Route {
     /// What was asked for.
     pub wanted: Wanted,
     /// The timelines.
-    pub path: TimelinePath,
+    pub path: TimelineHistory,
     /// What is stored along them.
     pub stretches: Vec<Range<Lsn>>,
     /// The backups on it, by the position where they are consistent.
@@ -44,21 +46,21 @@ pub fn choose_route(facts: &Facts, wanted: &Wanted) -> Result<Route, Refusal> {
     let none = || wanted.backup.clone().map_or(Reason::NoBackup, Reason::UnknownBackup);
     let newest = candidates.iter().max_by_key(|backup| backup.finished_at).ok_or_else(none)?;
     let timeline = match wanted.timeline {
-        TargetTimeline::Number(timeline) => timeline,
+        TargetTimeline::Id(timeline) => timeline,
         TargetTimeline::Current => newest.postgres().timeline,
         TargetTimeline::Latest => latest(facts, &candidates),
     };
-    let path = TimelinePath::to(timeline, &facts.histories);
+    let path = path_to(timeline, &facts.histories);
     let mut backups: Vec<BackupEntry> = candidates.into_iter().filter(|backup| lies_on(backup, &path)).cloned().collect();
     backups.sort_by_key(|backup| backup.postgres().stop_lsn);
     if backups.is_empty() {
         return Err(Reason::NoBackupOnTimeline { timeline, known: known_timelines(facts).into_iter().collect() }.into());
     }
-    Ok(Route { wanted: wanted.clone(), stretches: path.stretches(&facts.stored), path, backups })
+    Ok(Route { wanted: wanted.clone(), stretches: stretches(&path, &facts.stored), path, backups })
 }
 
-fn lies_on(backup: &BackupEntry, path: &TimelinePath) -> bool {
-    path.includes(backup.postgres().timeline, backup.postgres().stop_lsn)
+fn lies_on(backup: &BackupEntry, path: &TimelineHistory) -> bool {
+    path.reaches(backup.postgres().timeline, backup.postgres().stop_lsn)
 }
 
 fn known_timelines(facts: &Facts) -> BTreeSet<TimelineId> {
@@ -69,7 +71,7 @@ fn known_timelines(facts: &Facts) -> BTreeSet<TimelineId> {
 /// The highest timeline that descends from one of the backups.
 fn latest(facts: &Facts, candidates: &[&BackupEntry]) -> TimelineId {
     let descends = |timeline: &TimelineId| {
-        let path = TimelinePath::to(*timeline, &facts.histories);
+        let path = path_to(*timeline, &facts.histories);
         candidates.iter().any(|backup| lies_on(backup, &path))
     };
     known_timelines(facts).into_iter().rev().find(descends).unwrap_or(TimelineId::FIRST)
@@ -111,7 +113,7 @@ impl Route {
         self.stretches.last().map_or(Lsn::INVALID, |stretch| stretch.end)
     }
 
-    fn told(&self, target: Target) -> Stop {
+    fn told(&self, target: RecoveryTarget) -> Stop {
         Stop { target, inclusive: !self.wanted.exclusive, timeline: None, action: self.wanted.action }
     }
 }
@@ -139,15 +141,15 @@ fn before_first(route: &Route, reached: &Reached) -> Reason {
 /// What the server is told, and how far it will get.
 pub(super) fn stop(route: &Route, located: &Located) -> Result<(Stop, Reached), Reason> {
     match &route.wanted.target {
-        Target::Immediate => {
+        RecoveryTarget::Immediate => {
             let stop = route.consistent_by(None).next().map_or(Lsn::INVALID, |backup| backup.postgres().stop_lsn);
-            Ok((route.told(Target::Immediate), Reached { stop: Some(stop), needed: stop }))
+            Ok((route.told(RecoveryTarget::Immediate), Reached { stop: Some(stop), needed: stop }))
         }
-        Target::End => Ok((route.told(Target::End), Reached { stop: None, needed: route.end() })),
-        Target::Lsn(lsn) => at_lsn(route, located, *lsn),
-        Target::Time(time) => at_time(route, located, *time),
-        Target::Xid(xid) => at_xid(route, located, *xid),
-        Target::Name(name) => at_name(route, located, name),
+        RecoveryTarget::EndOfWal => Ok((route.told(RecoveryTarget::EndOfWal), Reached { stop: None, needed: route.end() })),
+        RecoveryTarget::Lsn(lsn) => at_lsn(route, located, *lsn),
+        RecoveryTarget::Time(time) => at_time(route, located, *time),
+        RecoveryTarget::Xid(xid) => at_xid(route, located, *xid),
+        RecoveryTarget::Name(name) => at_name(route, located, name),
     }
 }
 
@@ -156,29 +158,29 @@ fn at_lsn(route: &Route, located: &Located, lsn: Lsn) -> Result<(Stop, Reached),
     let end = located.records_end.unwrap_or_else(|| route.end());
     let reached = Reached { stop: Some(lsn), needed: lsn };
     if lsn < end {
-        return Ok((route.told(Target::Lsn(lsn)), reached));
+        return Ok((route.told(RecoveryTarget::Lsn(lsn)), reached));
     }
     if lsn == end && route.wanted.action == TargetAction::Promote {
-        return Ok((route.told(Target::End), reached));
+        return Ok((route.told(RecoveryTarget::EndOfWal), reached));
     }
-    Err(Reason::AfterEnd { target: Target::Lsn(lsn), end })
+    Err(Reason::AfterEnd { target: RecoveryTarget::Lsn(lsn), end })
 }
 
 /// The server stops at the first commit past the time, so one must be stored; or the time is that of the very last commit.
 fn at_time(route: &Route, located: &Located, time: Timestamp) -> Result<(Stop, Reached), Reason> {
     if let Some(stop) = &located.stop {
-        return Ok((route.told(Target::Time(time)), Reached { stop: Some(stop.start), needed: stop.end }));
+        return Ok((route.told(RecoveryTarget::Time(time)), Reached { stop: Some(stop.start), needed: stop.end }));
     }
     match located.last {
         Some(last) if last.time == time && !route.wanted.exclusive => {
-            Ok((route.told(Target::Lsn(last.lsn)), Reached { stop: Some(last.lsn), needed: last.end }))
+            Ok((route.told(RecoveryTarget::Lsn(last.lsn)), Reached { stop: Some(last.lsn), needed: last.end }))
         }
         last => Err(Reason::AfterLastCommit { time, last }),
     }
 }
 
 fn at_xid(route: &Route, located: &Located, xid: u32) -> Result<(Stop, Reached), Reason> {
-    let told = route.told(Target::Xid(xid));
+    let told = route.told(RecoveryTarget::Xid(xid));
     match &located.stop {
         Some(stop) => Ok((told, Reached { stop: Some(stop.start), needed: stop.end })),
         None if located.search_cut_short => Ok((told, Reached { stop: None, needed: route.end() })),
@@ -191,5 +193,5 @@ fn at_name(route: &Route, located: &Located, name: &str) -> Result<(Stop, Reache
         return Err(Reason::AmbiguousName { name: name.to_owned(), at: located.named.clone() });
     }
     let stop = located.stop.as_ref().ok_or_else(|| Reason::UnknownName { name: name.to_owned() })?;
-    Ok((route.told(Target::Name(name.to_owned())), Reached { stop: Some(stop.start), needed: stop.end }))
+    Ok((route.told(RecoveryTarget::Name(name.to_owned())), Reached { stop: Some(stop.start), needed: stop.end }))
 }

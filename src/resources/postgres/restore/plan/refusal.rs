@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::Window;
 use crate::pg::records::Commit;
+use crate::pg::recovery::RecoveryTarget;
 use crate::pg::{Lsn, TimelineId};
 use crate::repository::BackupId;
-use crate::resources::postgres::restore::target::Target;
 
 /// A target that cannot be reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,20 +38,20 @@ pub enum Reason {
         known: Vec<TimelineId>,
     },
     /// Earlier than a restored cluster can be consistent.
-    #[error("{} ({at}) lies before the first consistent point of {backup}", Shown(.target))]
+    #[error("{target} ({at}) lies before the first consistent point of {backup}")]
     BeforeFirstConsistentPoint {
         /// What was asked for.
-        target: Target,
+        target: RecoveryTarget,
         /// Where it lies.
         at: Lsn,
         /// Every backup, or the one that was asked for.
         backup: String,
     },
     /// Past the end of what is stored.
-    #[error("{} lies past the end of the stored WAL, which is {end}", Shown(.target))]
+    #[error("{target} lies past the end of the stored WAL, which is {end}")]
     AfterEnd {
         /// What was asked for.
-        target: Target,
+        target: RecoveryTarget,
         /// The end of the stored WAL.
         end: Lsn,
     },
@@ -190,22 +190,6 @@ impl fmt::Display for LastCommit<'_> {
         match self.0 {
             Some(commit) => write!(f, ", which was at {} ({})", commit.time, commit.lsn),
             None => f.write_str(": none is stored"),
-        }
-    }
-}
-
-/// A target in a sentence.
-pub(super) struct Shown<'a>(pub &'a Target);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Target::End => f.write_str("the end of the archive"),
-            Target::Immediate => f.write_str("the first consistent point"),
-            Target::Time(time) => write!(f, "time {time}"),
-            Target::Lsn(lsn) => write!(f, "LSN {lsn}"),
-            Target::Xid(xid) => write!(f, "transaction {xid}"),
-            Target::Name(name) => write!(f, "restore point '{name}'"),
         }
     }
 }

@@ -4,9 +4,10 @@ use std::ops::Range;
 use proptest::prelude::*;
 
 use super::*;
+use crate::pg::history::TimelineHistory;
+use crate::pg::recovery::TargetTimeline;
 use crate::repository::{Detail, FramedObject, GapCause, PostgresBackup, ResourceKind, ResourceName};
-use crate::resources::postgres::restore::path::Switch;
-use crate::resources::postgres::restore::target::{TargetTimeline, Wanted};
+use crate::resources::postgres::restore::target::Wanted;
 
 const SEGMENT: u64 = 16 << 20;
 
@@ -62,7 +63,7 @@ fn made(facts: &Facts, wanted: &Wanted, located: Located) -> Result<RestorePlan,
     choose_route(facts, wanted).and_then(|route| plan(facts, &route, located)).map_err(|refusal| refusal.reason)
 }
 
-fn to(target: Target) -> Wanted {
+fn to(target: RecoveryTarget) -> Wanted {
     Wanted { target, ..Wanted::END }
 }
 
@@ -79,18 +80,18 @@ fn start_of(plan: &RestorePlan) -> u64 {
 fn the_newest_backup_before_the_target_is_taken() {
     let facts = facts(vec![backup(1, 100..150), backup(1, 300..350), backup(1, 600..650)], &[(1, 0..1000)]);
     for (lsn, start) in [(150, 100), (349, 100), (350, 300), (649, 300), (650, 600), (990, 600)] {
-        let plan = made(&facts, &to(Target::Lsn(Lsn(lsn))), Located::default()).unwrap();
+        let plan = made(&facts, &to(RecoveryTarget::Lsn(Lsn(lsn))), Located::default()).unwrap();
         assert_eq!((start_of(&plan), plan.wal[0].end), (start, Lsn(lsn.max(150))), "{lsn}");
-        let plan = made(&facts, &to(Target::Time(time(0))), found(lsn)).unwrap();
+        let plan = made(&facts, &to(RecoveryTarget::Time(time(0))), found(lsn)).unwrap();
         assert_eq!(start_of(&plan), start, "a time that lies at {lsn}");
     }
-    assert_eq!(start_of(&made(&facts, &to(Target::End), Located::default()).unwrap()), 600);
+    assert_eq!(start_of(&made(&facts, &to(RecoveryTarget::EndOfWal), Located::default()).unwrap()), 600);
 }
 
 #[test]
 fn a_target_before_the_first_consistent_point_is_refused() {
     let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
-    for (target, located) in [(Target::Lsn(Lsn(149)), Located::default()), (Target::Time(time(0)), found(120))] {
+    for (target, located) in [(RecoveryTarget::Lsn(Lsn(149)), Located::default()), (RecoveryTarget::Time(time(0)), found(120))] {
         let refused = made(&facts, &to(target), located);
         assert!(matches!(refused, Err(Reason::BeforeFirstConsistentPoint { .. })), "{refused:?}");
     }
@@ -100,21 +101,21 @@ fn a_target_before_the_first_consistent_point_is_refused() {
 fn a_target_past_the_end_is_refused() {
     let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
     let last = Located { last: Some(commit(900)), records_end: Some(Lsn(990)), ..Located::default() };
-    let after = made(&facts, &to(Target::Time(time(901))), last.clone());
+    let after = made(&facts, &to(RecoveryTarget::Time(time(901))), last.clone());
     assert_eq!(after, Err(Reason::AfterLastCommit { time: time(901), last: Some(commit(900)) }));
-    let after = made(&facts, &to(Target::Lsn(Lsn(991))), last);
-    assert_eq!(after, Err(Reason::AfterEnd { target: Target::Lsn(Lsn(991)), end: Lsn(990) }));
+    let after = made(&facts, &to(RecoveryTarget::Lsn(Lsn(991))), last);
+    assert_eq!(after, Err(Reason::AfterEnd { target: RecoveryTarget::Lsn(Lsn(991)), end: Lsn(990) }));
 }
 
 #[test]
 fn the_time_of_the_last_commit_and_the_very_end_are_reached() {
     let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
     let last = Located { last: Some(commit(900)), records_end: Some(Lsn(990)), ..Located::default() };
-    let plan = made(&facts, &to(Target::Time(time(900))), last.clone()).unwrap();
-    assert_eq!((plan.stop.target, plan.stop.inclusive), (Target::Lsn(Lsn(900)), true));
-    let plan = made(&facts, &to(Target::Lsn(Lsn(990))), last.clone()).unwrap();
-    assert_eq!(plan.stop.target, Target::End);
-    let paused = Wanted { action: TargetAction::Pause, ..to(Target::Lsn(Lsn(990))) };
+    let plan = made(&facts, &to(RecoveryTarget::Time(time(900))), last.clone()).unwrap();
+    assert_eq!((plan.stop.target, plan.stop.inclusive), (RecoveryTarget::Lsn(Lsn(900)), true));
+    let plan = made(&facts, &to(RecoveryTarget::Lsn(Lsn(990))), last.clone()).unwrap();
+    assert_eq!(plan.stop.target, RecoveryTarget::EndOfWal);
+    let paused = Wanted { action: TargetAction::Pause, ..to(RecoveryTarget::Lsn(Lsn(990))) };
     assert!(matches!(made(&facts, &paused, last), Err(Reason::AfterEnd { .. })));
 }
 
@@ -124,12 +125,12 @@ fn a_gap_is_never_crossed() {
     let (start, end) = (Lsn(400), Lsn(500));
     facts.gaps.push(Gap { timeline: TimelineId(1), start, end, cause: GapCause::RemovedByServer, noticed_at: time(1) });
     let expected = Reason::Gap { start, end, noticed: Some(time(1)), backup: facts.backups[0].id.clone() };
-    for target in [Target::End, Target::Lsn(Lsn(450)), Target::Lsn(Lsn(900))] {
+    for target in [RecoveryTarget::EndOfWal, RecoveryTarget::Lsn(Lsn(450)), RecoveryTarget::Lsn(Lsn(900))] {
         assert_eq!(made(&facts, &to(target), Located::default()), Err(expected.clone()));
     }
-    assert!(made(&facts, &to(Target::Lsn(Lsn(399))), Located::default()).is_ok());
+    assert!(made(&facts, &to(RecoveryTarget::Lsn(Lsn(399))), Located::default()).is_ok());
     facts.backups.push(backup(1, 600..650));
-    assert_eq!(start_of(&made(&facts, &to(Target::End), Located::default()).unwrap()), 600);
+    assert_eq!(start_of(&made(&facts, &to(RecoveryTarget::EndOfWal), Located::default()).unwrap()), 600);
     let route = choose_route(&facts, &Wanted::END).unwrap();
     let windows: Vec<(u64, u64)> = route.windows(None).iter().map(|window| (window.start.0, window.end.0)).collect();
     assert_eq!(windows, [(150, 400), (650, 1000)]);
@@ -138,16 +139,18 @@ fn a_gap_is_never_crossed() {
 fn forked() -> Facts {
     let mut facts =
         facts(vec![backup(1, 100..150), backup(1, 500..550), backup(3, 700..750)], &[(1, 0..1000), (2, 0..600), (3, 0..1000)]);
-    let switch = |timeline: u32, end: u64| Switch { timeline: TimelineId(timeline), end: Lsn(end) };
-    facts.histories.insert(TimelineId(2), vec![switch(1, 400)]);
-    facts.histories.insert(TimelineId(3), vec![switch(1, 600)]);
+    for (timeline, left_at) in [(2, 400), (3, 600)] {
+        let content = format!("1\t{}\tno recovery target specified\n", Lsn(left_at));
+        let history = TimelineHistory::parse(TimelineId(timeline), content.as_bytes()).unwrap();
+        facts.histories.insert(TimelineId(timeline), history);
+    }
     facts
 }
 
 #[test]
 fn a_backup_is_only_taken_if_the_timeline_descends_from_it() {
     let on = |timeline: u32, lsn: u64| {
-        let wanted = Wanted { timeline: TargetTimeline::Number(TimelineId(timeline)), ..to(Target::Lsn(Lsn(lsn))) };
+        let wanted = Wanted { timeline: TargetTimeline::Id(TimelineId(timeline)), ..to(RecoveryTarget::Lsn(Lsn(lsn))) };
         made(&forked(), &wanted, Located::default()).map(|plan| start_of(&plan))
     };
     assert_eq!(on(1, 900), Ok(500));
@@ -169,7 +172,7 @@ fn the_latest_timeline_is_the_default_and_the_current_one_that_of_the_backup() {
 
 #[test]
 fn the_wal_is_listed_by_timeline() {
-    let wanted = Wanted { backup: Some(forked().backups[1].id.clone()), ..to(Target::Lsn(Lsn(900))) };
+    let wanted = Wanted { backup: Some(forked().backups[1].id.clone()), ..to(RecoveryTarget::Lsn(Lsn(900))) };
     let plan = made(&forked(), &wanted, Located::default()).unwrap();
     let parts: Vec<(u32, u64, u64)> = plan.wal.iter().map(|part| (part.timeline.0, part.start.0, part.end.0)).collect();
     assert_eq!(parts, [(1, 500, 600), (3, 600, 900)]);
@@ -180,19 +183,19 @@ fn the_wal_is_listed_by_timeline() {
 fn names_and_transactions_that_are_not_stored_are_refused() {
     let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
     let nothing = || Located { last: Some(commit(900)), ..Located::default() };
-    let name = || to(Target::Name("before".to_owned()));
+    let name = || to(RecoveryTarget::Name("before".to_owned()));
     assert_eq!(made(&facts, &name(), nothing()), Err(Reason::UnknownName { name: "before".to_owned() }));
     let twice = Located { named: vec![Lsn(200), Lsn(300)], ..found(200) };
     assert!(matches!(made(&facts, &name(), twice), Err(Reason::AmbiguousName { .. })));
-    assert_eq!(made(&facts, &to(Target::Xid(5)), nothing()), Err(Reason::UnknownXid { xid: 5 }));
-    let unsure = made(&facts, &to(Target::Xid(5)), Located { search_cut_short: true, ..nothing() }).unwrap();
+    assert_eq!(made(&facts, &to(RecoveryTarget::Xid(5)), nothing()), Err(Reason::UnknownXid { xid: 5 }));
+    let unsure = made(&facts, &to(RecoveryTarget::Xid(5)), Located { search_cut_short: true, ..nothing() }).unwrap();
     assert_eq!(unsure.warnings.len(), 1);
 }
 
 #[test]
 fn a_refusal_shows_the_window() {
     let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
-    let route = choose_route(&facts, &to(Target::Time(time(901)))).unwrap();
+    let route = choose_route(&facts, &to(RecoveryTarget::Time(time(901)))).unwrap();
     let refusal = plan(&facts, &route, Located { last: Some(commit(900)), ..Located::default() }).unwrap_err();
     let message = refusal.to_string();
     assert!(message.ends_with("(0/96 to 0/3E8, timeline 1)"), "{message}");
@@ -204,7 +207,7 @@ fn a_refusal_shows_the_window() {
 fn a_plan_can_be_read_by_people_and_by_programs() {
     let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
     let located = Located { before: Some(commit(200)), after: Some(commit(300)), ..found(300) };
-    let plan = made(&facts, &to(Target::Time(time(250))), located).unwrap();
+    let plan = made(&facts, &to(RecoveryTarget::Time(time(250))), located).unwrap();
     assert!(plan.to_string().contains("first one left out: "), "{plan}");
     let json = serde_json::to_value(&plan).unwrap();
     assert_eq!(json["asked"]["kind"], "time");
@@ -229,7 +232,7 @@ proptest! {
         let end = stored.iter().map(|range| range.end).max().unwrap_or(0);
         let reaches = |(at, size): &(u64, u64)| at + size <= target && (*at..target).all(is_stored);
         let lsn = target * SEGMENT;
-        let made = made(&facts, &to(Target::Lsn(Lsn(lsn))), Located::default());
+        let made = made(&facts, &to(RecoveryTarget::Lsn(Lsn(lsn))), Located::default());
         if let Ok(plan) = &made {
             let start = start_of(plan) / SEGMENT;
             prop_assert!((start..target).all(is_stored), "{plan:?}");

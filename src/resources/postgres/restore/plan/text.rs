@@ -3,10 +3,9 @@
 use std::fmt;
 
 use super::RestorePlan;
-use super::refusal::Shown;
 use crate::pg::TimelineId;
 use crate::pg::records::Commit;
-use crate::resources::postgres::restore::target::Target;
+use crate::pg::recovery::{RecoveryTarget, TargetAction};
 
 impl fmt::Display for RestorePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,12 +36,12 @@ impl RestorePlan {
     fn target_line(&self) -> String {
         let timeline = self.stop.timeline.unwrap_or_else(|| self.wal.last().map_or(TimelineId::FIRST, |part| part.timeline));
         let bound = match (&self.asked, self.stop.inclusive) {
-            (Target::End | Target::Immediate | Target::Name(_), _) => "",
+            (RecoveryTarget::EndOfWal | RecoveryTarget::Immediate | RecoveryTarget::Name(_), _) => "",
             (_, true) => ", inclusive",
             (_, false) => ", exclusive",
         };
-        let action = if self.stop.target == Target::End { "promote" } else { self.stop.action.as_str() };
-        format!("{}{bound}, on timeline {timeline}, then {action}", Shown(&self.asked))
+        let action = if self.stop.target == RecoveryTarget::EndOfWal { TargetAction::Promote } else { self.stop.action };
+        format!("{}{bound}, on timeline {timeline}, then {action}", self.asked)
     }
 }
 
@@ -56,7 +55,7 @@ impl fmt::Display for Line<'_> {
 }
 
 /// A size in the unit that suits it.
-pub(in crate::resources::postgres::restore) fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     let units = ["kB", "MB", "GB", "TB", "PB"];
     if count < 1024 {
         return format!("{count} bytes");

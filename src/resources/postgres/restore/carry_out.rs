@@ -1,0 +1,40 @@
+//! Carrying out a plan: the base backup, the settings, and last the control file.
+
+use super::base::{self, Written};
+use super::error::{Error, Result};
+use super::plan::RestorePlan;
+use super::settings::{RestoreCommand, Wishes, files};
+use super::site::Site;
+use crate::pg::control::ControlFile;
+use crate::repository::Backups;
+
+/// Restores a backup into a place that `survey` has found free, so that a server started there recovers to the plan's target.
+///
+/// # Errors
+/// When an object is missing or damaged, or a file cannot be written. What was written then cannot be started.
+pub async fn carry_out(
+    plan: &RestorePlan,
+    site: &Site,
+    backups: &Backups,
+    command: &RestoreCommand,
+    keep_archiving: bool,
+    written: &Written,
+) -> Result<()> {
+    base::check_objects(backups, &plan.backup).await?;
+    let unfinished = base::write(backups, &plan.backup, site, written).await?;
+    let damaged = |detail: String| Error::Damaged { object: format!("global/pg_control of backup {}", plan.backup.id), detail };
+    let control = ControlFile::parse(unfinished.control_file()).map_err(|error| damaged(error.to_string()))?;
+    if control.system_id != plan.system_id {
+        return Err(damaged(format!("it is of the cluster with system identifier {}", control.system_id)));
+    }
+    let directory = site.directory.display().to_string();
+    let wishes =
+        Wishes { stop: &plan.stop, restore_command: command, minimum: control.settings, keep_archiving, directory: &directory };
+    let text = |name: &str| Ok::<_, Error>(unfinished.read(name)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
+    let (automatic, main) = (text("postgresql.auto.conf")?, text("postgresql.conf")?);
+    for (name, content) in files(&wishes, automatic.as_deref(), main.as_deref()) {
+        unfinished.replace(name, &content)?;
+    }
+    let finished = tokio::task::spawn_blocking(|| unfinished.finish()).await;
+    finished.map_err(|panic| Error::Interrupted(panic.to_string()))?
+}

@@ -1,0 +1,78 @@
+//! What can go wrong in a restore, once it is planned.
+
+use std::path::{Path, PathBuf};
+
+use super::plan::Refusal;
+use super::site::Obstacle;
+use crate::repository;
+
+/// The result of a step of a restore.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failed restore.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The target cannot be reached.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Something stands in the way on this host. Nothing was written.
+    #[error(transparent)]
+    Obstacle(#[from] Obstacle),
+    /// The repository failed, or an object in it is damaged.
+    #[error(transparent)]
+    Repository(#[from] repository::Error),
+    /// An object of the backup is not what the catalog or its index says.
+    #[error("object {object} is damaged: {detail}")]
+    Damaged {
+        /// The object's key.
+        object: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A file or directory of the restored cluster.
+    #[error("{operation} {path}: {source}", path = path.display())]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The server did not start, or ended before it reached the target.
+    #[error("the server ended before it reached the target; the end of its log:\n{log}")]
+    ServerEnded {
+        /// The last lines of its log.
+        log: String,
+    },
+    /// The server cannot be run or asked.
+    #[error("{0}")]
+    Server(String),
+    /// A worker thread ended without a result.
+    #[error("a worker ended early: {0}")]
+    Interrupted(String),
+}
+
+impl Error {
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused(refusal) => refusal.hint(),
+            Self::Obstacle(obstacle) => obstacle.hint(),
+            Self::Repository(error) => error.hint(),
+            Self::Damaged { .. } => {
+                Some("restore the object from a copy of the repository, or use another backup with --backup; empty the directory first".into())
+            }
+            Self::File { .. } => Some("empty the directory before the next try".into()),
+            Self::ServerEnded { .. } => Some("correct what the log says, and start the server again: recovery goes on".into()),
+            Self::Server(_) | Self::Interrupted(_) => None,
+        }
+    }
+
+    /// Turns what the system says of a path into an error.
+    pub(super) fn file(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { operation, path, source }
+    }
+}

@@ -1,0 +1,192 @@
+//! Starting the restored server, and following its recovery by what it logs: no password, no role and no database is needed for that.
+
+mod log;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::error::{Error, Result};
+use crate::pg::recovery::TargetAction;
+use crate::pg::{Lsn, TimelineId};
+use crate::sys::local_postgres::{LocalPostgres, Programs};
+
+use super::plan::RestorePlan;
+use super::site::Site;
+use log::Seen;
+
+/// How often the log is looked at.
+const POLL: Duration = Duration::from_millis(100);
+/// How many lines of the log an error shows.
+const LINES_SHOWN: usize = 30;
+/// How much of the log is read at once; the rest the next time.
+const LOG_BYTES_MAX: u64 = 1 << 20;
+
+/// What the server is started with.
+#[derive(Debug, Clone, Default)]
+pub struct StartOptions {
+    /// The port, instead of the restored configuration's.
+    pub port: Option<u16>,
+    /// The directory of the Unix socket, instead of the restored configuration's.
+    pub socket_directory: Option<PathBuf>,
+}
+
+/// How recovery ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// The server takes writes.
+    Promoted,
+    /// The server waits in recovery, and takes queries.
+    Paused,
+    /// The server has shut down at the target.
+    ShutDown,
+}
+
+/// Where recovery ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Recovered {
+    /// How.
+    pub end: End,
+    /// The last position that was replayed, as far as the server has logged it.
+    pub lsn: Option<Lsn>,
+    /// The time of the last transaction that was replayed, as the server writes it.
+    pub last_transaction: Option<String>,
+    /// The timeline that the server is on now, if it began a new one.
+    pub new_timeline: Option<TimelineId>,
+    /// What the server said when it stopped at the target.
+    pub stopped: Option<String>,
+    /// The port it listens on.
+    pub port: Option<u16>,
+    /// The directory of its Unix socket.
+    pub socket_directory: Option<PathBuf>,
+    /// Its log.
+    pub log: PathBuf,
+}
+
+/// How far recovery is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    /// The position that was last logged.
+    pub lsn: Option<Lsn>,
+    /// How many bytes of WAL lie before it, of those that the plan has.
+    pub done_bytes: u64,
+}
+
+/// Starts the server of a restored cluster, and returns when recovery has ended, or waits at the target. The server goes on.
+///
+/// # Errors
+/// `Error::ServerEnded` with the end of its log.
+pub async fn start(
+    plan: &RestorePlan,
+    site: &Site,
+    programs: Programs,
+    options: &StartOptions,
+    progress: impl Fn(&Replay),
+) -> Result<Recovered> {
+    let server = LocalPostgres::new(programs, site.owner, site.directory.clone());
+    let starting = server.clone();
+    let settings = settings(options);
+    let started = tokio::task::spawn_blocking(move || starting.start(&settings)).await;
+    let started = started.map_err(|panic| Error::Interrupted(panic.to_string()))?;
+    let ended = || Error::ServerEnded { log: server.log_tail(LINES_SHOWN) };
+    started.map_err(|error| if server.log().exists() { ended() } else { Error::Server(error.to_string()) })?;
+    let mut watch = Watch { directory: site.directory.clone(), log: server.log(), offset: 0, seen: Seen::default() };
+    let first = plan.backup.postgres().start_lsn;
+    loop {
+        let state = watch.look();
+        progress(&Replay { lsn: watch.seen.lsn, done_bytes: watch.seen.lsn.map_or(0, |lsn| lsn.bytes_since(first)) });
+        match state {
+            State::Ready => return Ok(watch.recovered(End::Promoted)),
+            State::Running if watch.seen.paused => return Ok(watch.recovered(End::Paused)),
+            State::Gone if watch.seen.shut_down_at_target && plan.stop.action == TargetAction::Shutdown => {
+                return Ok(watch.recovered(End::ShutDown));
+            }
+            State::Gone => return Err(ended()),
+            State::Running => tokio::time::sleep(POLL).await,
+        }
+    }
+}
+
+/// Only for this start, on the command line: what is followed is logged, in English, in one place.
+fn settings(options: &StartOptions) -> Vec<(String, String)> {
+    let mut settings = vec![
+        ("logging_collector", "off".to_owned()),
+        ("log_destination", "stderr".to_owned()),
+        ("log_min_messages", "warning".to_owned()),
+        ("lc_messages", "C".to_owned()),
+        ("log_line_prefix", "%m [%p] ".to_owned()),
+        ("log_startup_progress_interval", "1s".to_owned()),
+    ];
+    settings.extend(options.port.map(|port| ("port", port.to_string())));
+    let sockets = options.socket_directory.as_ref().map(|path| path.display().to_string());
+    settings.extend(sockets.map(|path| ("unix_socket_directories", path)));
+    settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+enum State {
+    Running,
+    Ready,
+    Gone,
+}
+
+struct Watch {
+    directory: PathBuf,
+    log: PathBuf,
+    offset: u64,
+    seen: Seen,
+}
+
+impl Watch {
+    /// The state comes first: what is logged before it changes is then in the log.
+    fn look(&mut self) -> State {
+        let state = self.state();
+        self.read_log();
+        state
+    }
+
+    /// The eighth line of `postmaster.pid` (`LOCK_FILE_LINE_PM_STATUS`).
+    fn state(&self) -> State {
+        match lock_file_line(&self.directory, 7).as_deref().map(str::trim) {
+            Some("ready") => State::Ready,
+            Some(_) => State::Running,
+            None if self.directory.join("postmaster.pid").exists() => State::Running,
+            None => State::Gone,
+        }
+    }
+
+    fn read_log(&mut self) {
+        use std::io::{Read, Seek, SeekFrom};
+        let Ok(mut file) = fs::File::open(&self.log) else { return };
+        let mut bytes = Vec::new();
+        let read = file.seek(SeekFrom::Start(self.offset)).and_then(|_| file.take(LOG_BYTES_MAX).read_to_end(&mut bytes));
+        if read.is_err() {
+            return;
+        }
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        self.offset += whole as u64;
+        String::from_utf8_lossy(&bytes[..whole]).lines().for_each(|line| self.seen.take(line));
+    }
+
+    fn recovered(&mut self, end: End) -> Recovered {
+        self.read_log();
+        let seen = self.seen.clone();
+        Recovered {
+            end,
+            lsn: seen.lsn,
+            last_transaction: seen.last_transaction,
+            new_timeline: seen.new_timeline,
+            stopped: seen.stopped,
+            port: lock_file_line(&self.directory, 3).and_then(|line| line.trim().parse().ok()),
+            socket_directory: lock_file_line(&self.directory, 4).filter(|line| !line.is_empty()).map(PathBuf::from),
+            log: self.log.clone(),
+        }
+    }
+}
+
+fn lock_file_line(directory: &Path, number: usize) -> Option<String> {
+    let text = fs::read_to_string(directory.join("postmaster.pid")).ok()?;
+    text.lines().nth(number).map(str::to_owned)
+}
