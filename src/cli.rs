@@ -16,6 +16,7 @@ mod exit;
 mod init;
 mod live;
 mod output;
+mod restore;
 mod status;
 mod wal;
 
@@ -59,6 +60,7 @@ async fn dispatch(arguments: Arguments, output: Output) -> Outcome {
         Verb::Backup(options) => backup::run(&context, &options).await,
         Verb::Backups(options) => backups::run(&context, &options).await,
         Verb::Agent(options) => agent::run(&context, &options).await,
+        Verb::Restore(options) => restore::run(&context, &options).await,
         Verb::Wal(options) => wal::run(&context, &options).await,
         Verb::Check(options) => check::run(&context, &options).await,
         Verb::Status(options) => status::run(&context, &options).await,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{agent, backup, backups, check, demo, init, status, wal};
+use super::{agent, backup, backups, check, demo, init, restore, status, wal};
 
 /// Makes PostgreSQL recoverable to any moment, and proves that it can.
 #[derive(Parser)]
@@ -55,6 +55,8 @@ pub(super) enum Verb {
     Backups(backups::Options),
     /// Run everything until SIGTERM: receive WAL, serve the status
     Agent(agent::Options),
+    /// Bring a cluster back to a moment, into a new directory
+    Restore(Box<restore::Options>),
     /// Single WAL files in and out, and what is stored
     Wal(wal::Options),
     /// Look at configuration, access and recoverability; ends with 0, 1 (warning) or 2 (critical)
