@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{socket, AgentStatus, http, memory};
+use super::{AgentStatus, http, memory, socket};
 use crate::config::{Config, Postgres};
 use crate::repository::{Repository, ResourceName};
 use crate::resources::postgres::archive::{self, Receiver, Report, State, Trouble};
