@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::pg::{Lsn, SegmentName, SegmentNumber, TimelineId, WalFileName};
+use crate::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
 use crate::repository::{Result, Slice, WalArchive, WalObject};
 
 /// How many keys one listing asks for: what stores give at most.
@@ -75,7 +75,7 @@ pub struct Coverage {
     /// Everything from the start of the segment that `start` lies in up to here is stored, without a hole; not beyond what was
     /// asked for plus the segment in which that ends. `start` itself where nothing there is stored.
     pub end: Lsn,
-    /// Where stored WAL begins again behind a hole at `end`; none where nothing more was seen within the range.
+    /// Where stored WAL begins again behind a hole at `end`, with the first byte of a segment; none where there is none within the range.
     pub resumes: Option<Lsn>,
 }
 
@@ -89,7 +89,7 @@ pub struct Coverage {
 pub async fn stored_through(archive: &WalArchive, timeline: TimelineId, wanted: Range<Lsn>) -> Result<Coverage> {
     let size = archive.segment_size();
     let first = SegmentNumber::containing(wanted.start, size);
-    let mut walk = Walk { wanted, reached: first.start(size), resumes: None };
+    let mut walk = Walk { wanted, size, reached: first.start(size), in_hole: false, resumes: None };
     let mut page = archive.list_from(SegmentName::new(timeline, first, size), PAGE_ENTRIES).await?;
     loop {
         for stored in &page {
@@ -109,7 +109,7 @@ pub async fn stored_through(archive: &WalArchive, timeline: TimelineId, wanted: 
 }
 
 /// Which WAL an object holds; none for what is no WAL.
-async fn range_of(archive: &WalArchive, object: &WalObject) -> Result<Option<Range<Lsn>>> {
+pub(super) async fn range_of(archive: &WalArchive, object: &WalObject) -> Result<Option<Range<Lsn>>> {
     let size = archive.segment_size();
     let start = |name: &SegmentName| name.number(size).map(|number| number.start(size));
     let range = |name: &SegmentName, bytes: Range<u64>| {
@@ -127,10 +127,12 @@ async fn range_of(archive: &WalArchive, object: &WalObject) -> Result<Option<Ran
     })
 }
 
-/// Objects in the order of their first bytes, followed until there is a hole or enough.
+/// Objects in the order of their first bytes, followed until there is enough, or until WAL begins again behind a hole.
 struct Walk {
     wanted: Range<Lsn>,
+    size: SegmentSize,
     reached: Lsn,
+    in_hole: bool,
     resumes: Option<Lsn>,
 }
 
@@ -140,11 +142,13 @@ impl Walk {
         if self.is_done() {
             return false;
         }
-        if object.start > self.reached {
+        self.in_hole |= object.start > self.reached;
+        if !self.in_hole {
+            self.reached = self.reached.max(object.end);
+        } else if self.size.offset(object.start) == 0 {
             self.resumes = Some(object.start).filter(|start| *start < self.wanted.end);
             return false;
         }
-        self.reached = self.reached.max(object.end);
         true
     }
 

@@ -119,7 +119,9 @@ async fn whole_segments_and_slices_add_up_and_a_hole_ends_them() {
     let end = 6 * SIZE + 3000;
     assert_eq!(scratch.coverage(3 * SIZE + 40..u64::MAX).await, (end, None));
     scratch.put_slice(6, 3001..4000).await;
-    assert_eq!(scratch.coverage(3 * SIZE + 40..u64::MAX).await, (end, Some(end + 1)));
+    assert_eq!(scratch.coverage(3 * SIZE + 40..u64::MAX).await, (end, None));
+    scratch.put_segments(8..9).await;
+    assert_eq!(scratch.coverage(3 * SIZE + 40..u64::MAX).await, (end, Some(8 * SIZE)));
     assert_eq!(scratch.coverage(3 * SIZE + 40..end).await, (end, None));
     assert!(scratch.coverage(3 * SIZE + 40..4 * SIZE).await.0 >= 4 * SIZE);
 }
@@ -129,7 +131,9 @@ async fn nothing_counts_that_does_not_begin_with_its_segment() {
     let scratch = scratch().await;
     assert_eq!(scratch.coverage(SIZE + 100..u64::MAX).await, (SIZE + 100, None));
     scratch.put_slice(1, 50..5000).await;
-    assert_eq!(scratch.coverage(SIZE + 100..u64::MAX).await, (SIZE + 100, Some(SIZE + 50)));
+    assert_eq!(scratch.coverage(SIZE + 100..u64::MAX).await, (SIZE + 100, None));
+    scratch.put_segments(4..5).await;
+    assert_eq!(scratch.coverage(SIZE + 100..u64::MAX).await, (SIZE + 100, Some(4 * SIZE)));
 }
 
 #[tokio::test]
