@@ -1,6 +1,7 @@
 //! `holdfast wal ...`: single WAL files in and out, and what is stored.
 
 mod fetch;
+mod list;
 mod push;
 mod serve;
 
@@ -25,6 +26,8 @@ enum Verb {
     /// Deliver one WAL file, as restore_command does: 0 delivered, 1 proven absent at the end of the archive, 126 and above anything
     /// else
     Fetch(fetch::Options),
+    /// What is stored of a cluster's WAL: stretches without a hole, timelines, gaps
+    List(list::Options),
     #[command(hide = true)]
     Serve(serve::Options),
 }
@@ -41,6 +44,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     match &options.verb {
         Verb::Push(options) => push::run(context, options).await,
         Verb::Fetch(options) => fetch::run(context, options).await,
+        Verb::List(options) => list::run(context, options).await,
         Verb::Serve(options) => serve::run(context, options).await,
     }
 }

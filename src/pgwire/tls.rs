@@ -141,6 +141,3 @@ fn explain(error: std::io::Error) -> TlsError {
 fn signature_algorithms(provider: &CryptoProvider) -> rustls::crypto::WebPkiSupportedAlgorithms {
     provider.signature_verification_algorithms
 }
-
-#[cfg(test)]
-mod tests;

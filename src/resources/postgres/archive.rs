@@ -9,6 +9,7 @@ mod delay;
 mod error;
 mod gap;
 mod inflow;
+pub mod inventory;
 mod known;
 mod pause;
 mod piece;
