@@ -2,9 +2,6 @@
 
 mod stores {
     mod conformance;
-    mod disk;
-    mod faults;
-    mod init;
     mod loose;
     mod probe;
     mod seaweed;

@@ -1,22 +1,27 @@
 //! Recovery through `holdfast-restore-command`: to the end, and never past a hole.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use bytes::Bytes;
 use holdfast::pg::{Lsn, SegmentName};
 use holdfast::repository::{Slice, WalAbout, WalSource};
 use pg_fixtures::checksum::Checksums;
 use pg_fixtures::poll;
 use pg_fixtures::postgres::{Installation, StopMode};
+use pg_fixtures::s3::SeaweedFs;
 
 use super::site::{Site, damage};
 
 /// A site with a base backup and some segments behind it, and the names of these.
-fn site_with_segments(installation: &Installation, count: usize) -> (Site, std::path::PathBuf, Vec<String>) {
-    let site = Site::new(installation);
+fn site_with_segments(installation: &Installation, count: usize) -> (Site, PathBuf, Vec<String>) {
+    with_segments(Site::new(installation), count)
+}
+
+fn with_segments(site: Site, count: usize) -> (Site, PathBuf, Vec<String>) {
     let directory = site.base_backup();
     let segments: Vec<String> = (0..count).map(|number| site.write_segment(&format!("t{number}"))).collect();
     site.wait_for(segments.last().expect("at least one segment"));
@@ -34,6 +39,36 @@ fn recovery_reaches_the_end_of_the_archive_on_every_version() {
         }
         assert!(directory.join("holdfast-restore/wal.sock").exists(), "segments came through the WAL server");
     }
+}
+
+#[test]
+fn recovery_from_a_bucket_reaches_the_end_and_stops_when_the_service_is_gone() {
+    let mut server = SeaweedFs::start();
+    make_bucket(&server);
+    let repository = format!(
+        "url = \"s3://wal/prefix\"\nendpoint = \"{}\"\nregion = \"us-east-1\"\naccess_key_id = \"{}\"\nsecret_access_key = \"{}\"\n",
+        server.endpoint(),
+        SeaweedFs::ACCESS_KEY_ID,
+        SeaweedFs::SECRET_ACCESS_KEY
+    );
+    let site = Site::with_repository(&Installation::newest(), &repository);
+    let (site, directory, segments) = with_segments(site, 12);
+    let restored = site.recovers_to_the_same(&directory);
+    assert!(restored.log().contains(&format!("restored log file \"{}\"", segments[11])));
+    server.kill();
+    let target = site.holdfast.scratch().new_directory("target").join("RECOVERYXLOG").display().to_string();
+    let gone = site.holdfast.try_run(&["wal", "fetch", "0000000100000000000000F0", &target]);
+    assert_eq!(gone.status.code(), Some(202), "{gone:?}");
+}
+
+fn make_bucket(server: &SeaweedFs) {
+    let credentials = Credentials::new(SeaweedFs::ACCESS_KEY_ID, SeaweedFs::SECRET_ACCESS_KEY, None, None, "test");
+    let configuration =
+        aws_sdk_s3::Config::builder().behavior_version(BehaviorVersion::latest()).credentials_provider(credentials);
+    let configuration = configuration.region(Region::new("us-east-1")).endpoint_url(server.endpoint()).force_path_style(true);
+    let client = aws_sdk_s3::Client::from_conf(configuration.build());
+    let runtime = tokio::runtime::Runtime::new().expect("start a runtime");
+    runtime.block_on(client.create_bucket().bucket("wal").send()).expect("make a bucket");
 }
 
 #[test]

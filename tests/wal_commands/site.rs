@@ -3,12 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::codec::Compression;
 use holdfast::repository::{Lineage, NewLineage, Repository, ResourceName, WalArchive};
-use holdfast::storage::FileStore;
+use holdfast::storage::retry::Policy;
+use holdfast::{config, storage};
 use pg_fixtures::ServerUser;
 use pg_fixtures::agent::{Holdfast, shim};
 use pg_fixtures::checksum::Checksums;
@@ -16,8 +16,8 @@ use pg_fixtures::postgres::{Cluster, Installation};
 
 pub const SOON: Duration = Duration::from_secs(60);
 
-const CONFIGURATION: &str = "[repository]\nurl = \"file://{scratch}/store\"\n[agent]\nsocket = \"{scratch}/agent.sock\"\n\
-                             [postgres.main]\nconninfo = \"CONNINFO\"\nstream = false\n";
+const DIRECTORY: &str = "url = \"file://{scratch}/store\"\n";
+const AGENT: &str = "[agent]\nlisten = \"127.0.0.1:0\"\nsocket = \"{scratch}/agent.sock\"\n";
 
 /// A server with 1 MB segments whose WAL is archived by the shim.
 pub struct Site {
@@ -26,9 +26,17 @@ pub struct Site {
 }
 
 impl Site {
-    /// A server that archives, and its empty repository.
+    /// A server that archives, and its empty repository in a directory.
     pub fn new(installation: &Installation) -> Self {
-        let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), CONFIGURATION);
+        Self::with_repository(installation, DIRECTORY)
+    }
+
+    /// A server that archives, and its empty repository.
+    pub fn with_repository(installation: &Installation, repository: &str) -> Self {
+        let configuration = |conninfo: &str| {
+            format!("[repository]\n{repository}{AGENT}[postgres.main]\nconninfo = \"{conninfo}\"\nstream = false\n")
+        };
+        let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), &configuration(""));
         let command = shim_command("holdfast-archive-command");
         let command = format!(
             "{command} --socket {} --config {} --resource postgres/main %p",
@@ -37,7 +45,7 @@ impl Site {
         );
         let builder = Cluster::builder(installation).wal_segment_size(1).setting("archive_mode", "on");
         let server = builder.setting("archive_command", &command).setting("max_wal_size", "64MB").start();
-        holdfast.configure(&CONFIGURATION.replace("CONNINFO", &server.conninfo()));
+        holdfast.configure(&configuration(&server.conninfo()));
         holdfast.run(&["init"]);
         let site = Self { holdfast, server };
         site.run(site.add_lineage());
@@ -61,8 +69,10 @@ impl Site {
     }
 
     async fn repository(&self) -> Repository {
-        let store = FileStore::open(&self.store()).await.expect("open the store");
-        Repository::open(Arc::new(store), Compression::default()).await.expect("open the repository")
+        let config = config::load(self.holdfast.configuration()).expect("read the configuration");
+        let location = config.repository.location().expect("a store");
+        let store = storage::open::open(&location, Policy::default()).await.expect("open the store");
+        Repository::open(store, Compression::default()).await.expect("open the repository")
     }
 
     /// The stored WAL. The server must run.
@@ -72,7 +82,9 @@ impl Site {
 
     /// What this test process, which may be root, has put into the store must belong to the servers' user.
     pub fn give_away(&self) {
-        ServerUser::current().own_all(&self.store());
+        if self.store().exists() {
+            ServerUser::current().own_all(&self.store());
+        }
     }
 
     pub fn run<T>(&self, work: impl Future<Output = T>) -> T {
@@ -161,6 +173,11 @@ fn shim_command(name: &str) -> String {
     let holdfast = ServerUser::current().reachable(Path::new(program));
     let folder = holdfast.parent().expect("a program is in a folder").display();
     format!("PATH={folder}:$PATH {}", shim(program, name).display())
+}
+
+/// A shim's program.
+pub fn shim_program(name: &str) -> PathBuf {
+    shim(env!("CARGO_BIN_EXE_holdfast"), name)
 }
 
 pub fn resource() -> ResourceName {
