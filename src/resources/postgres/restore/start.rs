@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::error::{Error, Result};
 use crate::pg::recovery::TargetAction;
 use crate::pg::{Lsn, TimelineId};
+use crate::sys::clock::Deadline;
 use crate::sys::local_postgres::{LocalPostgres, Programs};
 
 use super::plan::RestorePlan;
@@ -23,6 +24,8 @@ const POLL: Duration = Duration::from_millis(100);
 const LINES_SHOWN: usize = 30;
 /// How much of the log is read at once; the rest the next time.
 const LOG_BYTES_MAX: u64 = 1 << 20;
+/// How long a server may take until it has its lock file.
+const BEGINS_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the server is started with.
 #[derive(Debug, Clone, Default)]
@@ -87,13 +90,14 @@ pub async fn start(
     progress: impl Fn(&Replay),
 ) -> Result<Recovered> {
     let server = LocalPostgres::new(programs, site.owner, site.directory.clone());
+    remove_old_log(&server.log())?;
     let starting = server.clone();
     let settings = settings(options);
     let started = tokio::task::spawn_blocking(move || starting.start(&settings)).await;
     let started = started.map_err(|panic| Error::Interrupted(panic.to_string()))?;
     let ended = || Error::ServerEnded { log: server.log_tail(LINES_SHOWN) };
     started.map_err(|error| if server.log().exists() { ended() } else { Error::Server(error.to_string()) })?;
-    let mut watch = Watch { directory: site.directory.clone(), log: server.log(), offset: 0, seen: Seen::default() };
+    let mut watch = Watch::new(site.directory.clone(), server.log());
     let first = plan.backup.postgres().start_lsn;
     loop {
         let state = watch.look();
@@ -137,9 +141,15 @@ struct Watch {
     log: PathBuf,
     offset: u64,
     seen: Seen,
+    /// Until the lock file was seen: when to stop waiting for it. `pg_ctl` returns before the server has made it.
+    begins: Option<Deadline>,
 }
 
 impl Watch {
+    fn new(directory: PathBuf, log: PathBuf) -> Self {
+        Self { directory, log, offset: 0, seen: Seen::default(), begins: Some(Deadline::after(BEGINS_WITHIN)) }
+    }
+
     /// The state comes first: what is logged before it changes is then in the log.
     fn look(&mut self) -> State {
         let state = self.state();
@@ -148,12 +158,17 @@ impl Watch {
     }
 
     /// The eighth line of `postmaster.pid` (`LOCK_FILE_LINE_PM_STATUS`).
-    fn state(&self) -> State {
-        match lock_file_line(&self.directory, 7).as_deref().map(str::trim) {
+    fn state(&mut self) -> State {
+        let line = lock_file_line(&self.directory, 7);
+        let locked = line.is_some() || self.directory.join("postmaster.pid").exists();
+        if locked || self.seen.fatal || self.seen.shut_down_at_target {
+            self.begins = None;
+        }
+        match line.as_deref().map(str::trim) {
             Some("ready") => State::Ready,
-            Some(_) => State::Running,
-            None if self.directory.join("postmaster.pid").exists() => State::Running,
-            None => State::Gone,
+            _ if locked => State::Running,
+            _ if self.begins.is_some_and(|begins| !begins.has_passed()) => State::Running,
+            _ => State::Gone,
         }
     }
 
@@ -183,6 +198,14 @@ impl Watch {
             socket_directory: lock_file_line(&self.directory, 4).filter(|line| !line.is_empty()).map(PathBuf::from),
             log: self.log.clone(),
         }
+    }
+}
+
+/// A log of that name that came with the backup, or from an earlier start, is not this server's.
+fn remove_old_log(log: &Path) -> Result<()> {
+    match fs::remove_file(log) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::Server(format!("{}: {error}", log.display()))),
+        _ => Ok(()),
     }
 }
 

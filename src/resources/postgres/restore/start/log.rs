@@ -17,10 +17,13 @@ pub(super) struct Seen {
     pub(super) paused: bool,
     /// Whether it shuts down because of the target.
     pub(super) shut_down_at_target: bool,
+    /// Whether anything was fatal, to the server or to a session.
+    pub(super) fatal: bool,
 }
 
 impl Seen {
     pub(super) fn take(&mut self, line: &str) {
+        self.fatal |= line.contains("FATAL:  ");
         let Some((_, message)) = line.split_once("LOG:  ") else { return };
         if let Some(position) = after(message, "redo done at ").or_else(|| current_position(message)) {
             self.lsn = first_word(position).parse().ok().or(self.lsn);
