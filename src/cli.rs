@@ -3,8 +3,6 @@
 //! Invariants: a verb parses, calls the layers below and prints; it decides nothing that they could. Results go to stdout, progress
 //! and errors to stderr. Every error ends the program with a code of `exit`, its message, and what to do next.
 
-#![allow(dead_code, unused_imports)] // until all verbs are here
-
 mod agent;
 mod arguments;
 mod backup;

@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use super::output::{bytes, table};
 use super::{Context, Outcome, exit};
-use crate::pg::version::Version;
 use crate::pg::{Lsn, SystemId, TimelineId};
 use crate::repository::{BackupEntry, BackupId, ResourceName};
 

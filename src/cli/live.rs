@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::Value;
+use indicatif::HumanBytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::agent::AgentStatus;
 use crate::repository::ResourceName;
+use crate::resources::postgres::archive::{ReceiverStatus, State};
 
 /// How long the agent may take to answer; it answers from memory.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -16,11 +18,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// The agent's status; `None` where none answers there.
-pub(super) async fn status(listen: SocketAddr) -> Option<Value> {
+pub(super) async fn status(listen: SocketAddr) -> Option<AgentStatus> {
     timeout(ANSWER_WITHIN, ask(listen)).await.ok()?.ok()?
 }
 
-async fn ask(listen: SocketAddr) -> std::io::Result<Option<Value>> {
+async fn ask(listen: SocketAddr) -> std::io::Result<Option<AgentStatus>> {
     let mut connection = TcpStream::connect(listen).await?;
     // HTTP/1.0: the answer is one body that ends with the connection.
     connection.write_all(b"GET /status HTTP/1.0\r\n\r\n").await?;
@@ -28,4 +30,44 @@ async fn ask(listen: SocketAddr) -> std::io::Result<Option<Value>> {
     connection.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
     let body = answer.windows(4).position(|window| window == b"\r\n\r\n").map(|head| &answer[head + 4..]);
     Ok(body.and_then(|body| serde_json::from_slice(body).ok()))
+}
+
+/// What the agent says of one cluster, for people.
+pub(super) fn lines(agent: Option<&AgentStatus>, resource: &ResourceName) -> Vec<String> {
+    let Some(agent) = agent else { return vec!["  NO AGENT ANSWERS: nothing streams; start 'holdfast agent'".to_owned()] };
+    let receiver = agent.clusters.iter().find(|receiver| receiver.resource == resource.to_string());
+    receiver.map(receiver_lines).unwrap_or_default()
+}
+
+fn receiver_lines(receiver: &ReceiverStatus) -> Vec<String> {
+    let mut lines = vec![stream_line(receiver)];
+    lines.extend(receiver.delay.as_ref().map(|delay| {
+        format!(
+            "  loss window (commit to stored): p50 {:.2} s, p99 {:.2} s, longest {:.2} s, of the last {} commits",
+            delay.p50_seconds, delay.p99_seconds, delay.max_seconds, delay.commits
+        )
+    }));
+    lines.extend(receiver.slot.as_ref().map(|slot| {
+        let limit = slot.limit_bytes.map_or_else(|| "no limit".to_owned(), |limit| format!("lost at {}", HumanBytes(limit)));
+        format!("  slot '{}' holds back {} ({limit})", slot.name, HumanBytes(slot.retained_bytes))
+    }));
+    let troubles = receiver.store_trouble.iter().chain(&receiver.trouble);
+    lines.extend(troubles.map(|trouble| {
+        let hint = trouble.hint.as_ref().map(|hint| format!("\n    -> {hint}")).unwrap_or_default();
+        format!("  TROUBLE: {}{hint}", trouble.message)
+    }));
+    lines.extend(receiver.warnings.iter().map(|warning| format!("  warning: {warning}")));
+    lines
+}
+
+fn stream_line(receiver: &ReceiverStatus) -> String {
+    let state = match receiver.state {
+        State::Starting => "is starting",
+        State::Streaming => "streams",
+        State::Stalled => "WAITS FOR THE STORE",
+        State::Waiting => "IS IN TROUBLE and tries again",
+        State::Stopped => "has stopped",
+    };
+    let stored = receiver.stored.map(|stored| format!(", stored to {stored}, {} behind", HumanBytes(receiver.lag_bytes)));
+    format!("  the agent {state}{}", stored.unwrap_or_default())
 }

@@ -2,9 +2,9 @@
 
 use clap::Args;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{Context, Outcome, exit, live};
+use crate::agent::AgentStatus;
 use crate::operations::status::{ClusterStatus, cluster_status};
 use crate::operations::windows::Window;
 use crate::repository::ResourceName;
@@ -21,7 +21,9 @@ pub(super) struct Options {
 struct Report {
     repository: String,
     clusters: Vec<ClusterStatus>,
-    agent: Option<Value>,
+    agent: Option<AgentStatus>,
+    #[serde(skip)]
+    streamed: Vec<ResourceName>,
 }
 
 pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
@@ -36,7 +38,9 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
             clusters.push(cluster_status(&repository, &resource).await?);
         }
     }
-    let report = Report { repository: repository.store().url(), clusters, agent: live::status(config.agent.listen).await };
+    let agent = live::status(config.agent.listen).await;
+    let streamed = config.clusters().filter(|(_, cluster)| cluster.stream).map(|(name, _)| name).collect();
+    let report = Report { repository: repository.store().url(), clusters, agent, streamed };
     context.output.result(&report, Report::text);
     Ok(exit::DONE)
 }
@@ -47,6 +51,9 @@ impl Report {
         for cluster in &self.clusters {
             lines.push(String::new());
             lines.extend(cluster_lines(cluster));
+            if self.streamed.contains(&cluster.resource) {
+                lines.extend(live::lines(self.agent.as_ref(), &cluster.resource));
+            }
         }
         lines.join("\n")
     }

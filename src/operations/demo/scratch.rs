@@ -173,7 +173,7 @@ impl Scratch {
 
     /// What the agent measured: how long a commit was at risk.
     pub(super) async fn loss_window(&self) -> Option<f64> {
-        self.status().await.ok()?.pointer("/clusters/0/loss_window/p99_s").and_then(Value::as_f64)
+        self.status().await.ok()?.pointer("/agent/clusters/0/delay/p99_seconds").and_then(Value::as_f64)
     }
 
     pub(super) async fn restore(&self, target: Timestamp) -> Result<(), Error> {
