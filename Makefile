@@ -1,7 +1,8 @@
-# make demo   the whole story in a scratch directory: back up a real PostgreSQL, lose a table, get it back
-# make test   everything that must hold before a change is merged
+# make demo      the whole story in a scratch directory: back up a real PostgreSQL, lose a table, get it back
+# make test      everything that must hold before a change is merged
+# make install   the three programs into PREFIX/bin (/usr/local by default)
 #
-# Both install what they need first (scripts/install, as root or with sudo). Rust comes from https://rustup.rs.
+# The first two install what they need first (scripts/install, as root or with sudo). Rust comes from https://rustup.rs.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +12,10 @@ SHELL := /bin/bash
 CARGO ?= cargo
 SHIMS := -p holdfast-archive-command -p holdfast-restore-command
 
-.PHONY: help demo test installed toolchain format lint tidy deny shims images tests doctests
+PREFIX ?= /usr/local
+TARGET_DIRECTORY = $$($(CARGO) metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+
+.PHONY: help demo install test installed toolchain format lint tidy deny shims images tests doctests
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -19,7 +23,14 @@ help:
 demo:
 	scripts/install demo
 	$(CARGO) build --locked --release -p holdfast $(SHIMS)
-	"$$($(CARGO) metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/holdfast" demo
+	"$(TARGET_DIRECTORY)/release/holdfast" demo
+
+install:
+	$(CARGO) build --locked --release -p holdfast
+	$(CARGO) build --locked --profile shim $(SHIMS)
+	install -d "$(DESTDIR)$(PREFIX)/bin"
+	install -m 755 "$(TARGET_DIRECTORY)/release/holdfast" "$(TARGET_DIRECTORY)/shim/holdfast-archive-command" \
+		"$(TARGET_DIRECTORY)/shim/holdfast-restore-command" "$(DESTDIR)$(PREFIX)/bin"
 
 test: installed toolchain format tidy lint deny shims images tests doctests
 	@echo "make test: everything passed"
