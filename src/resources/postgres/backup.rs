@@ -1,6 +1,6 @@
 //! Base backups through `BASE_BACKUP`: the server's tar streams, split into packs, checked file by file, stored as they arrive.
 //!
-//! The path of a byte: the replication connection (`pgwire`), the tar reader (`tar`), the pack that is being written (`packs`, which also
+//! The path of a byte: the replication connection (`pgwire`), the tar parser (`pg::tar`), the pack that is being written (`packs`, which also
 //! takes its checksum), a frame (`objects`), a thread that compresses it, the store (`uploader`). Nothing touches the disk, and nothing
 //! is read twice. When the store is slow, the server waits.
 //!
@@ -20,7 +20,6 @@ mod receive;
 mod source;
 mod take;
 mod tally;
-mod tar;
 mod uploader;
 mod wal;
 

@@ -1,9 +1,10 @@
 //! Whether what was received belongs together.
 
 use super::error::{Error, Result};
-use super::manifest::WalRange;
 use super::receive::Received;
 use crate::pg::SystemId;
+use crate::pg::label::BackupLabel;
+use crate::pg::manifest::WalRange;
 use crate::repository::PackArchive;
 
 /// The file that the server sends last, so that it is not older than anything else (`perform_base_backup` in basebackup.c).
@@ -19,8 +20,8 @@ pub fn check(received: &Received, system_id: SystemId) -> Result<()> {
         return Err(Error::Manifest { detail: format!("it is of the cluster {other}, not {system_id}") });
     }
     let needed = WalRange { timeline, start, end: stop };
-    if received.manifest.wal != [needed] {
-        let listed = &received.manifest.wal;
+    if received.manifest.wal_ranges != [needed] {
+        let listed = &received.manifest.wal_ranges;
         return Err(Error::Manifest { detail: format!("it asks for other WAL than {start} to {stop}: {listed:?}") });
     }
     all_sent(received)
@@ -36,8 +37,15 @@ fn all_sent(received: &Received) -> Result<()> {
     if received.sent.last_base_file != LAST_FILE {
         return Err(Error::Incomplete("global/pg_control was not sent last".into()));
     }
-    if received.sent.backup_label.is_empty() {
-        return Err(Error::Incomplete("backup_label was not sent".into()));
+    label(received)
+}
+
+/// A cluster that starts without its label, or with another's, is corrupt.
+fn label(received: &Received) -> Result<()> {
+    let label = BackupLabel::parse(&received.sent.backup_label).map_err(|error| Error::Incomplete(error.to_string()))?;
+    let ((start, timeline), incremental) = (received.start, label.incremental_from.is_some());
+    if (label.start, label.timeline, incremental) == (start, timeline, false) {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::Incomplete(format!("its backup_label begins at {} on timeline {}, not at {start}", label.start, label.timeline)))
 }

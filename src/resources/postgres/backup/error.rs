@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::problem::Problems;
 use crate::codec;
+use crate::pg::tar::TarError;
 use crate::pg::{Lsn, TimelineId};
 use crate::pgwire;
 use crate::repository::{self, BackupId, PackArchive};
@@ -36,12 +37,12 @@ pub enum Error {
         object: String,
     },
     /// The server's tar archive cannot be read.
-    #[error("the server's archive of {archive} cannot be read: {detail}")]
+    #[error("the server's archive of {archive} cannot be read: {source}")]
     Archive {
         /// Which one.
         archive: PackArchive,
         /// What is wrong with it.
-        detail: String,
+        source: TarError,
     },
     /// The server's manifest cannot be read, or contradicts the rest.
     #[error("the server's backup_manifest cannot be used: {detail}")]

@@ -3,6 +3,8 @@
 //! A pack is an ordinary tar file: headers as they were sent, the content, padding, an end of its own. One pack belongs to one archive.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 
@@ -10,13 +12,13 @@ use super::error::{Error, Result};
 use super::limits::Limits;
 use super::objects::{Objects, PackEnd};
 use super::tally::FileTally;
-use super::tar::{BLOCK, END, Header, Piece, TarReader};
-use crate::repository::{EntryKind, PackArchive, PackEntry, PackName};
+use crate::pg::tar::{BLOCK_BYTES, END, Event, Kind, Member, TarParser, padding};
+use crate::repository::{EntryKind, EntryPath, PackArchive, PackEntry, PackName};
 
 /// The archives on their way into packs.
 pub struct Packs {
     limits: Limits,
-    reading: Option<(PackArchive, TarReader)>,
+    reading: Option<(PackArchive, TarParser)>,
     open: Option<OpenPack>,
     made: u32,
     sent: Sent,
@@ -55,28 +57,28 @@ impl Packs {
     /// Begins an archive; the one before must be complete.
     pub async fn begin(&mut self, archive: PackArchive, objects: &mut Objects) -> Result<()> {
         self.end_archive(objects).await?;
-        let twice = || Error::Archive { archive, detail: "it was sent twice".into() };
         if self.sent.bytes.insert(archive, 0).is_some() {
-            return Err(twice());
+            return Err(Error::Incomplete(format!("{archive} was sent twice")));
         }
-        self.reading = Some((archive, TarReader::new()));
+        self.reading = Some((archive, TarParser::new()));
         Ok(())
     }
 
     /// Takes the next bytes of the archive.
-    pub async fn write(&mut self, mut bytes: Bytes, objects: &mut Objects) -> Result<()> {
-        loop {
-            let Some((archive, reader)) = self.reading.as_mut() else {
-                return Err(Error::Incomplete("data before the first archive".into()));
-            };
+    pub async fn write(&mut self, bytes: Bytes, objects: &mut Objects) -> Result<()> {
+        if let Some((_, parser)) = self.reading.as_mut() {
+            parser.push(bytes);
+        }
+        while let Some((archive, parser)) = self.reading.as_mut() {
             let archive = *archive;
-            match reader.next(&mut bytes).map_err(|detail| Error::Archive { archive, detail })? {
+            match parser.next_event().map_err(|source| Error::Archive { archive, source })? {
                 None => return Ok(()),
-                Some(Piece::Entry(header)) => self.begin_entry(archive, &header, objects).await?,
-                Some(Piece::Content(content)) => self.content(&content, objects).await?,
-                Some(Piece::EntryEnd) => self.end_entry(objects).await?,
+                Some(Event::Member { member, header }) => self.begin_entry(archive, member, &header, objects).await?,
+                Some(Event::Content(content)) => self.content(&content, objects).await?,
+                Some(Event::MemberEnd) => self.end_entry(objects).await?,
             }
         }
+        Err(Error::Incomplete("data before the first archive".into()))
     }
 
     /// Ends the last archive.
@@ -86,14 +88,14 @@ impl Packs {
     }
 
     async fn end_archive(&mut self, objects: &mut Objects) -> Result<()> {
-        if let Some((archive, reader)) = self.reading.take() {
-            reader.finish().map_err(|detail| Error::Archive { archive, detail })?;
+        if let Some((archive, parser)) = self.reading.take() {
+            parser.finish().map_err(|source| Error::Archive { archive, source })?;
         }
         self.end_pack(objects).await
     }
 
-    async fn begin_entry(&mut self, archive: PackArchive, header: &Header, objects: &mut Objects) -> Result<()> {
-        if self.open.as_ref().is_some_and(|pack| !pack.has_room(header.size, &self.limits)) {
+    async fn begin_entry(&mut self, archive: PackArchive, member: Member, header: &[u8], objects: &mut Objects) -> Result<()> {
+        if self.open.as_ref().is_some_and(|pack| !pack.has_room(member.size, &self.limits)) {
             self.end_pack(objects).await?;
         }
         if self.open.is_none() {
@@ -103,10 +105,10 @@ impl Packs {
             self.open = Some(OpenPack { name, archive, plain_bytes: 0, entries: Vec::new() });
         }
         if let Some(pack) = self.open.as_mut() {
-            pack.plain_bytes += BLOCK as u64;
-            pack.entries.push(entry(header, pack.plain_bytes));
+            pack.plain_bytes += header.len() as u64;
+            pack.entries.push(entry(member, pack.plain_bytes));
         }
-        objects.write(&header.raw).await
+        objects.write(header).await
     }
 
     async fn content(&mut self, content: &[u8], objects: &mut Objects) -> Result<()> {
@@ -130,8 +132,8 @@ impl Packs {
             self.sent.last_base_file = entry.path.as_bytes().to_vec();
         }
         let padding = padding(entry.size);
-        pack.plain_bytes += padding.len() as u64;
-        objects.write(padding).await
+        pack.plain_bytes += padding as u64;
+        objects.write(&END[..padding]).await
     }
 
     async fn end_pack(&mut self, objects: &mut Objects) -> Result<()> {
@@ -145,7 +147,7 @@ impl Packs {
 impl OpenPack {
     /// Whether an entry with so much content still belongs here.
     fn has_room(&self, size: u64, limits: &Limits) -> bool {
-        let with_it = self.plain_bytes + (BLOCK + END.len()) as u64 + size + padding(size).len() as u64;
+        let with_it = self.plain_bytes + (BLOCK_BYTES + END.len() + padding(size)) as u64 + size;
         with_it <= limits.pack_bytes && self.entries.len() < limits.pack_entries
     }
 }
@@ -154,20 +156,16 @@ fn is_label(entry: &PackEntry) -> bool {
     entry.path.as_bytes() == LABEL && entry.size <= LABEL_BYTES_MAX
 }
 
-fn entry(header: &Header, offset: u64) -> PackEntry {
-    PackEntry {
-        path: header.path.clone(),
-        kind: header.kind.clone(),
-        mode: header.mode,
-        modified: header.modified,
-        offset,
-        size: header.size,
-        crc32c: 0,
-    }
+fn entry(member: Member, offset: u64) -> PackEntry {
+    let kind = match member.kind {
+        Kind::File => EntryKind::File,
+        Kind::Directory => EntryKind::Directory,
+        Kind::Link(target) => EntryKind::Link(path(target)),
+    };
+    let Member { size, mode, modified, .. } = member;
+    PackEntry { path: path(member.path), kind, mode, modified, offset, size, crc32c: 0 }
 }
 
-/// What fills the last block of a file.
-fn padding(size: u64) -> &'static [u8] {
-    let used = usize::try_from(size % BLOCK as u64).unwrap_or(0);
-    &END[..(BLOCK - used) % BLOCK]
+fn path(path: PathBuf) -> EntryPath {
+    EntryPath(path.into_os_string().into_vec())
 }

@@ -2,11 +2,12 @@
 
 use super::error::{Error, Result};
 use super::limits::Limits;
-use super::manifest::{ManifestReader, Summary};
+use super::manifest::ManifestReader;
 use super::objects::Objects;
 use super::packs::{Packs, Sent};
 use super::progress::Reporter;
 use super::tally::Comparison;
+use crate::pg::manifest::Manifest;
 use crate::pg::{Lsn, TimelineId};
 use crate::pgwire::{self, BackupEvent, BackupStream, Tablespace};
 use crate::repository::PackArchive;
@@ -30,7 +31,7 @@ pub struct Received {
     pub end: (Lsn, TimelineId),
     pub tablespaces: Vec<Tablespace>,
     pub sent: Sent,
-    pub manifest: Summary,
+    pub manifest: Manifest,
     pub files: Comparison,
     pub files_count: u64,
 }
