@@ -4,5 +4,8 @@ mod base_backup {
     mod command;
     mod complete;
     mod refused;
+    #[path = "../stores/seaweed.rs"]
+    mod seaweed;
+    mod stores;
     mod support;
 }

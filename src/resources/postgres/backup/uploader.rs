@@ -11,6 +11,9 @@ use crate::codec::{FrameIndex, Hasher};
 use crate::repository::{self, BackupId, BackupObject, Backups, FramedObject, PackIndex};
 use crate::storage::{Put, Upload};
 
+/// How much is read back at once.
+const READ_BYTES: u64 = 8 << 20;
+
 /// What was stored, each object complete and durable.
 #[derive(Debug, Default)]
 pub struct Uploaded {
@@ -113,11 +116,16 @@ impl Writing {
 
     async fn finish(self, backups: Backups, id: BackupId, end: End) -> Result<Uploaded> {
         let Self { name, upload, frames, hash } = self;
-        if upload.finish().await.map_err(stored)? == Put::AlreadyExists {
-            return Err(Error::Taken { object: backups.key(&id, &name) });
-        }
         let (plain_bytes, stored_bytes) = (frames.plain_size(), frames.stored_size());
         let object = BackupObject { name: name.clone(), plain_bytes, stored_bytes, blake3: hash.finish() };
+        match upload.finish().await {
+            Ok(Put::Created) => {}
+            Ok(Put::AlreadyExists) if is_stored(&backups, &id, &object).await? => {}
+            Ok(Put::AlreadyExists) => return Err(Error::Taken { object: backups.key(&id, &name) }),
+            // The answer may have been lost, and the object be there.
+            Err(error) if error.is_retryable() && is_stored(&backups, &id, &object).await? => {}
+            Err(error) => return Err(stored(error)),
+        }
         match end {
             End::Manifest => Ok(Uploaded { objects: vec![object], manifest: Some(FramedObject { name, frames }) }),
             End::Pack(PackEnd { name: pack, archive, entries }) => {
@@ -127,6 +135,25 @@ impl Writing {
             }
         }
     }
+}
+
+/// Whether the store holds an object byte for byte: it is read back.
+async fn is_stored(backups: &Backups, id: &BackupId, object: &BackupObject) -> Result<bool> {
+    if backups.size(id, &object.name).await? != Some(object.stored_bytes) {
+        return Ok(false);
+    }
+    let mut hash = Hasher::new();
+    let mut read = 0;
+    while read < object.stored_bytes {
+        let end = object.stored_bytes.min(read + READ_BYTES);
+        let piece = backups.get_range(id, &object.name, read..end).await?;
+        if piece.is_empty() {
+            return Ok(false);
+        }
+        hash.update(&piece);
+        read += piece.len() as u64;
+    }
+    Ok(hash.finish() == object.blake3)
 }
 
 fn stored(error: crate::storage::Error) -> Error {
