@@ -126,3 +126,6 @@ impl Receiver {
         Ok(Received { start: (start, timeline), end, tablespaces, sent, manifest, files, files_count })
     }
 }
+
+#[cfg(test)]
+mod tests;
