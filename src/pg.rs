@@ -10,10 +10,12 @@ pub mod history;
 mod identity;
 pub mod label;
 mod lsn;
+pub mod manifest;
 pub mod page;
 pub mod records;
 pub mod recovery;
 mod segment;
+pub mod tar;
 pub mod time;
 pub mod version;
 
