@@ -148,6 +148,7 @@ async fn serve(State(service): State<Arc<LooseS3>>, method: Method, uri: Uri, he
         Method::GET | Method::HEAD => service.get(&key, &headers, method == Method::HEAD),
         Method::POST if has("uploads") => service.begin(),
         Method::POST => service.complete(key, &query["uploadId"], &headers),
+        Method::PUT if !is_checksummed(&headers, &body) => error(StatusCode::BAD_REQUEST, "InvalidDigest"),
         Method::PUT if has("partNumber") => service.part(&query["uploadId"], &query["partNumber"], body),
         Method::PUT => service.put(key, body, &headers),
         Method::DELETE if has("uploadId") => {
@@ -160,6 +161,19 @@ async fn serve(State(service): State<Arc<LooseS3>>, method: Method, uri: Uri, he
         }
         _ => error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
     }
+}
+
+/// Whether a plain body came with its right CRC-32 in the header of S3, as AWS checks it.
+fn is_checksummed(headers: &HeaderMap, body: &Bytes) -> bool {
+    let plain = !headers.contains_key("x-amz-trailer") && !headers.contains_key("content-encoding");
+    let digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let sent = headers.get("x-amz-checksum-crc32").and_then(|sent| sent.to_str().ok()).unwrap_or_default();
+    let bits = |text: &str| {
+        text.bytes()
+            .filter_map(|digit| digits.bytes().position(|known| known == digit))
+            .fold(0_u64, |bits, digit| bits << 6 | digit as u64)
+    };
+    plain && sent.len() == 8 && sent.ends_with("==") && bits(&sent[..6]) >> 4 == u64::from(crc32fast::hash(body))
 }
 
 fn contents(key: &str, size: usize) -> String {
