@@ -6,7 +6,13 @@
 mod faults;
 #[path = "archive/kills.rs"]
 mod kills;
+#[path = "archive/memory.rs"]
+mod memory;
+#[path = "archive/promotion.rs"]
+mod promotion;
 #[path = "archive/site.rs"]
 mod site;
 #[path = "archive/streaming.rs"]
 mod streaming;
+#[path = "archive/synchronous.rs"]
+mod synchronous;

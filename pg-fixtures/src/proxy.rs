@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -32,6 +32,8 @@ struct State {
     target: u16,
     /// The fault, and how many more connections it strikes.
     fault: Mutex<Option<(Fault, usize)>>,
+    /// How many bytes per second each connection takes from its client; 0: all that come.
+    speed: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -44,7 +46,7 @@ impl Proxy {
     pub fn to(target: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("open a port for a proxy");
         let port = listener.local_addr().expect("a listener has an address").port();
-        let state = Arc::new(State { target, fault: Mutex::default(), ended: AtomicBool::new(false) });
+        let state = Arc::new(State { target, fault: Mutex::default(), speed: AtomicU64::new(0), ended: AtomicBool::new(false) });
         let shared = Arc::clone(&state);
         thread::spawn(move || accept(&listener, &shared));
         Self { port, state }
@@ -65,6 +67,11 @@ impl Proxy {
     /// Breaks the next `times` connections that come to it, old ones included.
     pub fn inject(&self, fault: Fault, times: usize) {
         *self.state.fault() = Some((fault, times));
+    }
+
+    /// Lets every connection send so many bytes per second and no more; 0 lifts the limit.
+    pub fn throttle(&self, bytes_per_second: u64) {
+        self.state.speed.store(bytes_per_second, Ordering::Relaxed);
     }
 
     /// Passes everything on again.
@@ -98,6 +105,14 @@ impl State {
             (Fault::Refuse, Direction::Request) => Some(0),
             (Fault::CutRequest(bytes), Direction::Request) | (Fault::CutAnswer(bytes), Direction::Answer) => Some(bytes),
             _ => None,
+        }
+    }
+
+    /// How long so many bytes take at least.
+    fn pause(&self, bytes: usize, direction: Direction) -> Duration {
+        match self.speed.load(Ordering::Relaxed) {
+            speed @ 1.. if direction == Direction::Request => Duration::from_micros(bytes as u64 * 1_000_000 / speed),
+            _ => Duration::ZERO,
         }
     }
 
@@ -158,6 +173,7 @@ fn copy(from: &mut TcpStream, to: &mut TcpStream, direction: Direction, state: &
         while direction == Direction::Answer && state.stalls() {
             thread::sleep(Duration::from_millis(10));
         }
+        thread::sleep(state.pause(read, direction));
         let Some(allowance) = state.allowance(direction) else {
             *passed = 0;
             to.write_all(&buffer[..read])?;

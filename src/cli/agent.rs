@@ -1,18 +1,24 @@
 //! `holdfast agent`: runs everything until it is asked to stop.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Failure, Outcome, context, exit};
+use super::{Context, Failure, Outcome, exit};
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::repository::{self, Repository};
+use crate::storage::retry::Policy;
+use crate::storage::{self, Store};
 
 /// How long to wait until a store that cannot be reached is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// How long a single operation on the store is tried before it is reported as failed.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What `agent` takes.
 #[derive(Args)]
@@ -32,7 +38,7 @@ pub(super) async fn run(context: &Context, _options: &Options) -> Outcome {
 async fn open_repository(config: &Config, stop: &CancellationToken) -> Result<Option<Repository>, Failure> {
     let mut complained = false;
     while !stop.is_cancelled() {
-        let failure = match context::open_store(config).await {
+        let failure = match open_store(config).await {
             Ok(store) => match Repository::open(store, config.repository.compression).await {
                 Ok(repository) => return Ok(Some(repository)),
                 Err(error @ repository::Error::Storage(_)) => Failure::from(error),
@@ -49,6 +55,12 @@ async fn open_repository(config: &Config, stop: &CancellationToken) -> Result<Op
         }
     }
     Ok(None)
+}
+
+/// The agent's own loops try again as long as it takes, and tell what is wrong meanwhile: the store need not be patient too.
+async fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+    let policy = Policy { deadline: STORE_PATIENCE, ..Policy::default() };
+    Ok(storage::open::open(&config.repository.location()?, policy).await?)
 }
 
 /// Cancelled by SIGTERM and by SIGINT.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::agent::AgentStatus;
@@ -12,10 +11,10 @@ use holdfast::codec::Compression;
 use holdfast::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
 use holdfast::repository::{Repository, ResourceKind, ResourceName, Slice, StoredWal, WalArchive, WalObject};
 use holdfast::resources::postgres::archive::ReceiverStatus;
-use holdfast::storage::FileStore;
-use pg_fixtures::FreePort;
+use holdfast::storage::retry::Policy;
 use pg_fixtures::agent::Holdfast;
 use pg_fixtures::postgres::{Builder, Cluster, Installation};
+use pg_fixtures::{FreePort, ServerUser};
 
 /// Longer than anything here takes, shorter than patience.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -32,17 +31,23 @@ pub struct Site {
     pub port: FreePort,
     pub archive: WalArchive,
     pub runtime: tokio::runtime::Runtime,
+    store: String,
 }
 
 impl Site {
-    /// A repository that knows the cluster, and a configuration; the agent is not started.
+    /// A repository in a directory that knows the cluster, and a configuration; the agent is not started.
     pub fn new(cluster: &Cluster, settings: &str) -> Self {
+        Self::with_store("url = \"file://{scratch}/store\"", &cluster.conninfo(), settings)
+    }
+
+    /// The same in another store, which the lines of `[repository]` tell of.
+    pub fn with_store(store: &str, conninfo: &str, settings: &str) -> Self {
         let port = FreePort::take();
-        let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), &configuration(&port, &cluster.conninfo(), settings));
+        let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), &configuration(store, &port, conninfo, settings));
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         holdfast.run(&["init"]);
-        let archive = runtime.block_on(open(&holdfast.scratch().path().join("store")));
-        Self { holdfast, port, archive, runtime }
+        let archive = runtime.block_on(open(holdfast.configuration()));
+        Self { holdfast, port, archive, runtime, store: store.to_owned() }
     }
 
     /// The directory that is the store.
@@ -52,12 +57,12 @@ impl Site {
 
     /// Points the agent at another server.
     pub fn configure(&self, conninfo: &str, settings: &str) {
-        self.holdfast.configure(&configuration(&self.port, conninfo, settings));
+        self.holdfast.configure(&configuration(&self.store, &self.port, conninfo, settings));
     }
 
     /// Another agent with the same store and slot.
     pub fn second_agent(&self, cluster: &Cluster) -> Holdfast {
-        let configuration = configuration(&FreePort::take(), &cluster.conninfo(), "");
+        let configuration = configuration(&self.store, &FreePort::take(), &cluster.conninfo(), "");
         Holdfast::new(
             env!("CARGO_BIN_EXE_holdfast"),
             &configuration.replace("{scratch}/store", &self.store().display().to_string()),
@@ -143,17 +148,19 @@ impl Site {
     }
 }
 
-fn configuration(port: &FreePort, conninfo: &str, settings: &str) -> String {
+fn configuration(store: &str, port: &FreePort, conninfo: &str, settings: &str) -> String {
     format!(
-        "[repository]\nurl = \"file://{{scratch}}/store\"\n[agent]\nlisten = \"127.0.0.1:{}\"\nsocket = \"{{scratch}}/agent.sock\"\n\
+        "[repository]\n{store}\n[agent]\nlisten = \"127.0.0.1:{}\"\nsocket = \"{{scratch}}/agent.sock\"\n\
          [postgres.main]\nconninfo = \"{conninfo}\"\n{settings}\n",
         port.number()
     )
 }
 
-async fn open(store: &Path) -> WalArchive {
-    let store = FileStore::open(store).await.expect("a store");
-    let repository = Repository::open(Arc::new(store), Compression::default()).await.expect("a repository");
+async fn open(configuration: &Path) -> WalArchive {
+    let config = holdfast::config::load(configuration).expect("a configuration");
+    let location = config.repository.location().expect("a store");
+    let store = holdfast::storage::open::open(&location, Policy::default()).await.expect("a store");
+    let repository = Repository::open(store, Compression::default()).await.expect("a repository");
     let resource = ResourceName::new(ResourceKind::Postgres, "main").expect("a name");
     let lineage = repository.newest_lineage(&resource).await.expect("a lineage");
     repository.wal(&resource, &lineage)
@@ -188,19 +195,50 @@ impl Content {
         Lsn(end)
     }
 
+    /// Whether nothing is stored.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
     /// Compares every stored byte with the server's own files; returns how many bytes that were.
     pub fn compare(&self, cluster: &Cluster) -> u64 {
+        self.compare_before(cluster, Lsn(u64::MAX))
+    }
+
+    /// The same with what lies before `limit` only.
+    pub fn compare_before(&self, cluster: &Cluster, limit: Lsn) -> u64 {
         let mut compared = 0;
-        for ((start, end), bytes) in &self.pieces {
+        for ((start, end), bytes) in self.pieces.iter().filter(|((start, _), _)| *start < limit.0) {
             let name = SegmentName::new(self.timeline, SegmentNumber::containing(Lsn(*start), self.size), self.size);
             let path = cluster.data_directory().join("pg_wal").join(name.to_string());
             let file = std::fs::read(&path).unwrap_or_else(|error| panic!("the server's {}: {error}", path.display()));
             let offset = usize::try_from(start % self.size.bytes()).expect("an offset");
-            let theirs = &file[offset..offset + bytes.len()];
-            assert!(theirs == &bytes[..], "{name} from {start:X} to {end:X} is stored with other bytes than the server has");
-            compared += bytes.len() as u64;
+            let length = usize::try_from((*end).min(limit.0) - start).expect("a length");
+            let same = file[offset..offset + length] == bytes[..length];
+            assert!(same, "{name} from {start:X} to {end:X} is stored with other bytes than the server has");
+            compared += length as u64;
         }
         compared
+    }
+
+    /// Writes the stored segments and the assembled last one into a directory, and lets `pg_waldump` read them from `from` to `to`.
+    pub fn dump(&self, cluster: &Cluster, from: Lsn, to: Lsn) {
+        let scratch = pg_fixtures::Scratch::new();
+        let directory = scratch.new_directory("wal");
+        let mut segments: BTreeMap<SegmentName, Vec<u8>> = BTreeMap::new();
+        for ((start, _), bytes) in &self.pieces {
+            let name = SegmentName::new(self.timeline, SegmentNumber::containing(Lsn(*start), self.size), self.size);
+            let size = usize::try_from(self.size.bytes()).expect("a size");
+            let offset = usize::try_from(start % self.size.bytes()).expect("an offset");
+            segments.entry(name).or_insert_with(|| vec![0; size])[offset..offset + bytes.len()].copy_from_slice(bytes);
+        }
+        for (name, bytes) in segments {
+            std::fs::write(directory.join(name.to_string()), bytes).expect("write a segment");
+        }
+        ServerUser::current().own_all(&directory);
+        let (path, timeline) = (format!("--path={}", directory.display()), format!("--timeline={}", self.timeline));
+        let (start, end) = (format!("--start={from}"), format!("--end={to}"));
+        cluster.run("pg_waldump", &["--quiet", &path, &timeline, &start, &end]);
     }
 }
 

@@ -14,6 +14,7 @@ fn what_is_committed_is_stored_within_the_delay() {
         let cluster = server(&installation).start();
         cluster.pgbench(&["-i", "-s", "2", "-q"]);
         let site = Site::new(&cluster, "");
+        let begin = cluster.sql("SELECT redo_lsn FROM pg_control_checkpoint()").parse().expect("a position");
         site.holdfast.start_agent();
         site.wait_for(end_of_wal(&cluster));
         let load = cluster.pgbench_background(&["-c", "4", "-T", "600"]);
@@ -27,6 +28,7 @@ fn what_is_committed_is_stored_within_the_delay() {
         let content = site.content(TimelineId(1));
         assert!(content.end_from(end) >= end);
         println!("{} bytes are the same", content.compare(&cluster));
+        content.dump(&cluster, begin, end);
         assert_eq!(site.get("/healthz"), Some((200, "ok\n".to_owned())));
         assert!(site.holdfast.terminate().success());
         site.holdfast.wait_until(DEADLINE, "the slot is free", || {

@@ -1,0 +1,129 @@
+//! Promotions: the history first, the rest of the old timeline, then the new one.
+
+use holdfast::pg::{Lsn, TimelineId, WalFileName};
+use pg_fixtures::postgres::{Cluster, Installation, StopMode};
+
+use crate::site::{DEADLINE, Site, end_of_wal, server};
+
+/// Where the timeline of a server left its parent.
+fn switch_of(cluster: &Cluster, timeline: u32) -> Lsn {
+    let path = cluster.data_directory().join(format!("pg_wal/{timeline:08X}.history"));
+    let text = std::fs::read_to_string(path).expect("a history file");
+    let last = text.lines().rfind(|line| !line.trim().is_empty()).expect("a line");
+    last.split_whitespace().nth(1).and_then(|field| field.parse().ok()).expect("a position")
+}
+
+/// Both ends of a conninfo that names two servers.
+fn both(first: &Cluster, second: &Cluster) -> String {
+    let part = |cluster: &Cluster, key: &str| {
+        let conninfo = cluster.conninfo();
+        let found = conninfo.split(' ').find_map(|pair| pair.strip_prefix(key).and_then(|rest| rest.strip_prefix('=')));
+        found.expect("a key of the conninfo").to_owned()
+    };
+    let pair = |key: &str| format!("{key}={},{}", part(first, key), part(second, key));
+    format!("{} {} user=postgres dbname=postgres target_session_attrs=read-write", pair("host"), pair("port"))
+}
+
+fn history_is_stored(site: &Site, cluster: &Cluster, timeline: u32) {
+    let name = WalFileName::History(TimelineId(timeline));
+    let stored = site.runtime.block_on(site.archive.get_file(name)).expect("a sound object").expect("the history is stored").1;
+    let theirs = std::fs::read(cluster.data_directory().join(format!("pg_wal/{name}"))).expect("the server's history");
+    assert_eq!(stored, theirs, "{name}");
+}
+
+#[test]
+fn a_promotion_while_streaming_is_followed() {
+    for installation in Installation::all() {
+        println!("PostgreSQL {}", installation.version());
+        let primary = server(&installation).start();
+        primary.pgbench(&["-i", "-s", "1", "-q"]);
+        let standby = primary.standby();
+        let site = Site::with_store("url = \"file://{scratch}/store\"", &standby.conninfo(), "");
+        site.holdfast.start_agent();
+        primary.pgbench(&["-c", "2", "-t", "200"]);
+        standby.wait_for_replay_of(&primary, DEADLINE);
+        site.wait_for(end_of_wal(&primary));
+        standby.promote();
+        standby.pgbench(&["-c", "2", "-t", "200"]);
+        let end = end_of_wal(&standby);
+        site.holdfast.wait_until(DEADLINE, "the new timeline is stored", || {
+            site.receiver().is_some_and(|status| status.timeline == Some(TimelineId(2)) && status.stored >= Some(end))
+        });
+        let switch = switch_of(&standby, 2);
+        let (old, new) = (site.content(TimelineId(1)), site.content(TimelineId(2)));
+        assert!(old.end_from(Lsn(switch.0 - 1)) >= switch, "the old timeline is stored to its end");
+        assert!(new.end_from(switch) >= end);
+        println!("{} and {} bytes are the same", old.compare_before(&primary, switch), new.compare(&standby));
+        history_is_stored(&site, &standby, 2);
+        assert!(site.receiver().is_some_and(|status| status.gaps.is_empty() && status.warnings.is_empty()));
+    }
+}
+
+#[test]
+fn promotions_that_were_missed_are_made_up_for() {
+    let installation = Installation::newest();
+    let primary = server(&installation).start();
+    primary.pgbench(&["-i", "-s", "1", "-q"]);
+    let (first, second) = (primary.standby(), primary.standby());
+    let site = Site::new(&primary, "");
+    site.holdfast.start_agent();
+    site.wait_for(end_of_wal(&primary));
+    assert!(site.holdfast.terminate().success());
+    primary.pgbench(&["-c", "2", "-t", "200"]);
+    first.wait_for_replay_of(&primary, DEADLINE);
+    second.wait_for_replay_of(&primary, DEADLINE);
+    primary.kill9();
+    first.promote();
+    second.sql(&format!("ALTER SYSTEM SET primary_conninfo = '{}'", first.conninfo()));
+    second.reload();
+    first.pgbench(&["-c", "2", "-t", "200"]);
+    second.wait_for_replay_of(&first, DEADLINE);
+    first.kill9();
+    second.promote();
+    second.pgbench(&["-c", "2", "-t", "200"]);
+    site.configure(&second.conninfo(), "");
+    site.holdfast.start_agent();
+    let end = end_of_wal(&second);
+    site.holdfast.wait_until(DEADLINE, "the third timeline is stored", || {
+        site.receiver().is_some_and(|status| status.timeline == Some(TimelineId(3)) && status.stored >= Some(end))
+    });
+    let (switch_2, switch_3) = (switch_of(&first, 2), switch_of(&second, 3));
+    let [one, two, three] = [1, 2, 3].map(|timeline| site.content(TimelineId(timeline)));
+    assert!(one.end_from(Lsn(switch_2.0 - 1)) >= switch_2);
+    assert!(two.end_from(switch_2) >= switch_3);
+    assert!(three.end_from(switch_3) >= end);
+    one.compare_before(&primary, switch_2);
+    two.compare_before(&first, switch_3);
+    three.compare(&second);
+    history_is_stored(&site, &second, 2);
+    history_is_stored(&site, &second, 3);
+    assert!(site.receiver().is_some_and(|status| status.gaps.is_empty()));
+}
+
+#[test]
+fn a_dead_fork_is_kept_and_told_of() {
+    let installation = Installation::newest();
+    let primary = server(&installation).start();
+    primary.pgbench(&["-i", "-s", "1", "-q"]);
+    let standby = primary.standby();
+    standby.wait_for_replay_of(&primary, DEADLINE);
+    let site = Site::with_store("url = \"file://{scratch}/store\"", &both(&primary, &standby), "");
+    site.holdfast.start_agent();
+    standby.stop(StopMode::Fast);
+    primary.pgbench(&["-c", "2", "-t", "300"]);
+    let lost = end_of_wal(&primary);
+    site.wait_for(lost);
+    primary.kill9();
+    standby.start();
+    standby.promote();
+    standby.pgbench(&["-c", "2", "-t", "100"]);
+    let end = end_of_wal(&standby);
+    site.holdfast.wait_until(DEADLINE, "the new timeline is stored", || {
+        let content = site.content(TimelineId(2));
+        !content.is_empty() && content.end_from(switch_of(&standby, 2)) >= end
+    });
+    let warnings = site.receiver().map(|status| status.warnings).unwrap_or_default();
+    assert!(warnings.iter().any(|warning| warning.contains("left timeline 1")), "{warnings:?}");
+    assert!(site.content(TimelineId(1)).end_from(lost) >= lost, "what the old primary wrote is kept");
+    site.content(TimelineId(2)).compare(&standby);
+}

@@ -1,0 +1,35 @@
+//! The agent in `synchronous_standby_names`: what is committed is stored.
+
+use holdfast::pg::{Lsn, TimelineId};
+use pg_fixtures::postgres::Installation;
+
+use crate::site::{DEADLINE, Site, end_of_wal, server};
+
+#[test]
+fn a_commit_that_returned_is_stored_whatever_happens_to_the_agent() {
+    for installation in Installation::all() {
+        println!("PostgreSQL {}", installation.version());
+        let cluster = server(&installation).start();
+        cluster.pgbench(&["-i", "-s", "1", "-q"]);
+        cluster.sql("CREATE TABLE t (n int)");
+        let site = Site::new(&cluster, "synchronous = true");
+        site.holdfast.start_agent();
+        site.wait_for(end_of_wal(&cluster));
+        cluster.sql("ALTER SYSTEM SET synchronous_standby_names = 'holdfast'");
+        cluster.reload();
+        let synchronous = || cluster.sql("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == "1";
+        site.holdfast.wait_until(DEADLINE, "the agent is synchronous", synchronous);
+        for round in 0..6 {
+            println!("{}", cluster.pgbench(&["-c", "4", "-T", "2"]).lines().find(|line| line.starts_with("tps")).unwrap_or(""));
+            // The commit record comes after this position.
+            let before = cluster.sql("BEGIN; INSERT INTO t VALUES (1); SELECT pg_current_wal_insert_lsn(); COMMIT");
+            site.holdfast.kill9();
+            let before: Lsn = before.lines().find_map(|line| line.parse().ok()).expect("a position");
+            let stored = site.content(TimelineId(1)).end_from(before);
+            assert!(stored > before, "committed after {before}, stored up to {stored}, in round {round}");
+            site.holdfast.start_agent();
+        }
+        site.wait_for(end_of_wal(&cluster));
+        site.content(TimelineId(1)).compare(&cluster);
+    }
+}
