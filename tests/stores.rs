@@ -2,6 +2,9 @@
 
 mod stores {
     mod conformance;
+    mod disk;
+    mod faults;
+    mod init;
     mod loose;
     mod probe;
     mod seaweed;

@@ -141,3 +141,6 @@ fn explain(error: std::io::Error) -> TlsError {
 fn signature_algorithms(provider: &CryptoProvider) -> rustls::crypto::WebPkiSupportedAlgorithms {
     provider.signature_verification_algorithms
 }
+
+#[cfg(test)]
+mod tests;

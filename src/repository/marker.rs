@@ -49,7 +49,10 @@ pub(super) async fn read(store: &dyn Store) -> Result<Marker> {
     if marker.format > FORMAT {
         return Err(Error::NewerFormat { store: store.url(), found: marker.format, known: FORMAT });
     }
-    store.set_conditional_put(marker.conditional_put);
+    // What a probe has found since to be weaker stays so.
+    if marker.conditional_put == ConditionalPut::LookedUp {
+        store.set_conditional_put(ConditionalPut::LookedUp);
+    }
     Ok(marker)
 }
 

@@ -5,14 +5,15 @@
 
 mod folders;
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
-use tempfile::{NamedTempFile, TempPath};
 
+use super::clock;
 pub use folders::SyncedFolders;
 
 /// Whether a name was free.
@@ -27,7 +28,19 @@ pub enum Creation {
 /// A file that has no name of its own yet. Dropping it removes it.
 #[derive(Debug)]
 pub struct Draft {
-    file: NamedTempFile,
+    file: File,
+    path: Scrap,
+}
+
+/// The path of a file that is removed when this is dropped.
+#[derive(Debug)]
+struct Scrap(PathBuf);
+
+impl Drop for Scrap {
+    fn drop(&mut self) {
+        // It is gone already where it was renamed. What cannot be removed is swept later.
+        drop(fs::remove_file(&self.0));
+    }
 }
 
 impl Draft {
@@ -36,8 +49,13 @@ impl Draft {
     /// # Errors
     /// As the operating system says.
     pub fn begin(folder: &Path, mode: u32) -> io::Result<Self> {
-        let file = tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempfile_in(folder)?;
-        Ok(Self { file })
+        loop {
+            let path = folder.join(unique_name());
+            match File::options().write(true).create_new(true).mode(mode).open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                opened => return Ok(Self { file: opened?, path: Scrap(path) }),
+            }
+        }
     }
 
     /// Appends bytes.
@@ -45,7 +63,7 @@ impl Draft {
     /// # Errors
     /// As the operating system says; the file is then of no more use.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.as_file_mut().write_all(bytes)
+        self.file.write_all(bytes)
     }
 
     /// Syncs what was written.
@@ -53,16 +71,22 @@ impl Draft {
     /// # Errors
     /// As the operating system says. Do not try again: after a failed sync the written pages may be gone.
     pub fn sync(self) -> io::Result<Synced> {
-        self.file.as_file().sync_all()?;
-        let (_, path) = self.file.into_parts();
-        Ok(Synced { path })
+        self.file.sync_all()?;
+        Ok(Synced { path: self.path })
     }
+}
+
+/// A name that no other draft has: the time, the process and a count, since the folder may be shared with other processes and hosts.
+fn unique_name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!(".draft-{:x}-{:x}-{count:x}", clock::now().as_nanosecond(), std::process::id())
 }
 
 /// A draft whose bytes are on disk, and which still lacks its name. Dropping it removes it.
 #[derive(Debug)]
 pub struct Synced {
-    path: TempPath,
+    path: Scrap,
 }
 
 impl Synced {
@@ -71,7 +95,7 @@ impl Synced {
     /// # Errors
     /// As the operating system says; `NotFound` if the folder is missing. The draft remains and can be tried again.
     pub fn create(&self, path: &Path) -> io::Result<Creation> {
-        let creation = rename_unless_taken(&self.path, path)?;
+        let creation = rename_unless_taken(&self.path.0, path)?;
         sync_folder(parent_of(path))?;
         Ok(creation)
     }
@@ -81,7 +105,7 @@ impl Synced {
     /// # Errors
     /// As the operating system says.
     pub fn replace(&self, path: &Path) -> io::Result<()> {
-        fs::rename(&self.path, path)?;
+        fs::rename(&self.path.0, path)?;
         sync_folder(parent_of(path))
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use holdfast::pg::{Lsn, TimelineId};
-use holdfast::pgwire::{Failure, ReservedWal, SlotKind, SlotName, Status, WalEvent};
+use holdfast::pgwire::{Failure, ReservedWal, SlotKind, SlotName, Status, WalEvent, WalStatus};
 use pg_fixtures::postgres::{Cluster, Installation, StopMode};
 
 use super::support::{DEADLINE, lsn, next_but_keepalives, on_every_version, read_until, replication, run, sql};
@@ -94,6 +94,33 @@ fn what_cannot_be_streamed_is_told_apart() {
         let error = begin(None, start, TimelineId::FIRST).await;
         assert!(matches!(error.failure(), Failure::WalRemoved) && !error.is_retryable(), "{error}");
     });
+}
+
+#[test]
+fn a_slot_that_lost_its_wal_is_told_apart() {
+    for installation in Installation::all() {
+        let builder = Cluster::builder(&installation).wal_segment_size(1).setting("max_slot_wal_keep_size", "1MB");
+        let cluster = builder.setting("min_wal_size", "2MB").setting("max_wal_size", "2MB").start();
+        run(async {
+            let mut connection = replication(&cluster.conninfo()).await;
+            connection.create_physical_slot(&slot(), SlotKind::Permanent, ReservedWal::FromLastCheckpoint).await.expect("a slot");
+            let position = connection.read_slot(&slot()).await.expect("an answer").expect("a slot");
+            let start = position.restart_lsn.map(|lsn| Lsn(lsn.0 & !((1 << 20) - 1))).expect("a position");
+            for _ in 0..6 {
+                cluster.switch_wal();
+                cluster.sql("CHECKPOINT");
+            }
+            let state = sql(&cluster.conninfo()).await.replication_slot(&slot()).await.expect("an answer").expect("a slot");
+            assert_eq!(state.wal_status, Some(WalStatus::Lost));
+            assert_eq!(state.invalidation_reason.is_some(), installation.version() >= 17, "{state:?}");
+            let error = match connection.start_replication(Some(&slot()), start, TimelineId::FIRST).await {
+                Ok(mut stream) => next_but_keepalives(&mut stream).await.expect_err("its WAL is gone"),
+                Err(error) => error,
+            };
+            assert!(matches!(error.failure(), Failure::SlotLost | Failure::WalRemoved) && !error.is_retryable(), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("max_slot_wal_keep_size")), "{error}");
+        });
+    }
 }
 
 #[test]

@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 
 #[test]
@@ -15,8 +17,8 @@ fn a_taken_name_is_left_alone_where_only_links_are_to_be_had() {
     let path = folder.path().join("file");
     let one = drafted(&path, b"first", 0o640).unwrap();
     let two = drafted(&path, b"second", 0o640).unwrap();
-    assert_eq!(link_unless_taken(&one.path, &path).unwrap(), Creation::Created);
-    assert_eq!(link_unless_taken(&two.path, &path).unwrap(), Creation::AlreadyExists);
+    assert_eq!(link_unless_taken(&one.path.0, &path).unwrap(), Creation::Created);
+    assert_eq!(link_unless_taken(&two.path.0, &path).unwrap(), Creation::AlreadyExists);
     drop((one, two));
     assert_eq!(fs::read(&path).unwrap(), b"first");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -80,4 +82,10 @@ fn a_folder_made_anew_is_not_taken_for_the_old_one() {
     synced.ensure(root.path(), &folder, 0o750).unwrap();
     assert!(folder.is_dir());
     assert_eq!(synced.remembered(), 2);
+}
+
+#[test]
+fn a_draft_that_cannot_be_begun_says_why_by_number() {
+    let error = Draft::begin(Path::new("/proc/self/fd"), 0o640).map(drop).unwrap_err();
+    assert!(error.raw_os_error().is_some(), "{error:?}");
 }
