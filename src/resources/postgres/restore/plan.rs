@@ -147,6 +147,7 @@ pub fn plan(facts: &Facts, route: &Route, located: Located) -> Result<RestorePla
     let refused = |reason: Reason| Refusal { reason, windows: route.windows(located.last) };
     let (stop, reached) = choose::stop(route, &located).map_err(refused)?;
     let backup = choose::backup(facts, route, &reached).map_err(refused)?.clone();
+    choose::time_is_known(route, &located, &backup).map_err(refused)?;
     let range = backup.postgres().start_lsn..reached.needed.max(backup.postgres().stop_lsn);
     let first = SegmentNumber::containing(range.start, facts.segment_size);
     let last = SegmentNumber::before(range.end, facts.segment_size);

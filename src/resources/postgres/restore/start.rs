@@ -20,12 +20,12 @@ use log::Seen;
 
 /// How often the log is looked at.
 const POLL: Duration = Duration::from_millis(100);
+/// How long a server may take until it has begun to start.
+const BEGINS_WITHIN: Duration = Duration::from_secs(30);
 /// How many lines of the log an error shows.
 const LINES_SHOWN: usize = 30;
 /// How much of the log is read at once; the rest the next time.
 const LOG_BYTES_MAX: u64 = 1 << 20;
-/// How long a server may take until it has its lock file.
-const BEGINS_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the server is started with.
 #[derive(Debug, Clone, Default)]
@@ -97,19 +97,21 @@ pub async fn start(
     let started = started.map_err(|panic| Error::Interrupted(panic.to_string()))?;
     let ended = || Error::ServerEnded { log: server.log_tail(LINES_SHOWN) };
     started.map_err(|error| if server.log().exists() { ended() } else { Error::Server(error.to_string()) })?;
-    let mut watch = Watch::new(site.directory.clone(), server.log());
+    let begins = Deadline::after(BEGINS_WITHIN);
+    let mut watch =
+        Watch { directory: site.directory.clone(), log: server.log(), offset: 0, seen: Seen::default(), begun: false };
     let first = plan.backup.postgres().start_lsn;
     loop {
         let state = watch.look();
         progress(&Replay { lsn: watch.seen.lsn, done_bytes: watch.seen.lsn.map_or(0, |lsn| lsn.bytes_since(first)) });
         match state {
-            State::Ready => return Ok(watch.recovered(End::Promoted)),
+            State::Running if watch.seen.promoted => return Ok(watch.recovered(End::Promoted)),
             State::Running if watch.seen.paused => return Ok(watch.recovered(End::Paused)),
             State::Gone if watch.seen.shut_down_at_target && plan.stop.action == TargetAction::Shutdown => {
                 return Ok(watch.recovered(End::ShutDown));
             }
-            State::Gone => return Err(ended()),
-            State::Running => tokio::time::sleep(POLL).await,
+            State::Gone if watch.begun || watch.seen.ended || begins.has_passed() => return Err(ended()),
+            State::Running | State::Gone => tokio::time::sleep(POLL).await,
         }
     }
 }
@@ -132,7 +134,6 @@ fn settings(options: &StartOptions) -> Vec<(String, String)> {
 
 enum State {
     Running,
-    Ready,
     Gone,
 }
 
@@ -141,35 +142,22 @@ struct Watch {
     log: PathBuf,
     offset: u64,
     seen: Seen,
-    /// Until the lock file was seen: when to stop waiting for it. `pg_ctl` returns before the server has made it.
-    begins: Option<Deadline>,
+    /// The server has made its lock file, which takes a moment.
+    begun: bool,
 }
 
 impl Watch {
-    fn new(directory: PathBuf, log: PathBuf) -> Self {
-        Self { directory, log, offset: 0, seen: Seen::default(), begins: Some(Deadline::after(BEGINS_WITHIN)) }
-    }
-
     /// The state comes first: what is logged before it changes is then in the log.
     fn look(&mut self) -> State {
         let state = self.state();
+        self.begun |= !matches!(state, State::Gone);
         self.read_log();
         state
     }
 
-    /// The eighth line of `postmaster.pid` (`LOCK_FILE_LINE_PM_STATUS`).
-    fn state(&mut self) -> State {
-        let line = lock_file_line(&self.directory, 7);
-        let locked = line.is_some() || self.directory.join("postmaster.pid").exists();
-        if locked || self.seen.fatal || self.seen.shut_down_at_target {
-            self.begins = None;
-        }
-        match line.as_deref().map(str::trim) {
-            Some("ready") => State::Ready,
-            _ if locked => State::Running,
-            _ if self.begins.is_some_and(|begins| !begins.has_passed()) => State::Running,
-            _ => State::Gone,
-        }
+    /// The lock file's own status tells a promoted server from one in recovery no more than its existence does.
+    fn state(&self) -> State {
+        if self.directory.join("postmaster.pid").exists() { State::Running } else { State::Gone }
     }
 
     fn read_log(&mut self) {

@@ -138,6 +138,16 @@ fn before_first(route: &Route, reached: &Reached) -> Reason {
     Reason::BeforeFirstConsistentPoint { target: route.wanted.target.clone(), at: reached.stop.unwrap_or_default(), backup }
 }
 
+/// A time before the first stored commit, and before the backup began, may have seen a cluster without some of what the backup holds.
+pub(super) fn time_is_known(route: &Route, located: &Located, backup: &BackupEntry) -> Result<(), Reason> {
+    match route.wanted.target {
+        RecoveryTarget::Time(time) if located.before.is_none() && time < backup.started_at => {
+            Err(before_first(route, &Reached { stop: Some(backup.postgres().start_lsn), needed: Lsn::INVALID }))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What the server is told, and how far it will get.
 pub(super) fn stop(route: &Route, located: &Located) -> Result<(Stop, Reached), Reason> {
     match &route.wanted.target {

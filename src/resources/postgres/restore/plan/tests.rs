@@ -82,7 +82,7 @@ fn the_newest_backup_before_the_target_is_taken() {
     for (lsn, start) in [(150, 100), (349, 100), (350, 300), (649, 300), (650, 600), (990, 600)] {
         let plan = made(&facts, &to(RecoveryTarget::Lsn(Lsn(lsn))), Located::default()).unwrap();
         assert_eq!((start_of(&plan), plan.wal[0].end), (start, Lsn(lsn.max(150))), "{lsn}");
-        let plan = made(&facts, &to(RecoveryTarget::Time(time(0))), found(lsn)).unwrap();
+        let plan = made(&facts, &to(RecoveryTarget::Time(time(999))), found(lsn)).unwrap();
         assert_eq!(start_of(&plan), start, "a time that lies at {lsn}");
     }
     assert_eq!(start_of(&made(&facts, &to(RecoveryTarget::EndOfWal), Located::default()).unwrap()), 600);
@@ -95,6 +95,14 @@ fn a_target_before_the_first_consistent_point_is_refused() {
         let refused = made(&facts, &to(target), located);
         assert!(matches!(refused, Err(Reason::BeforeFirstConsistentPoint { .. })), "{refused:?}");
     }
+}
+
+#[test]
+fn a_time_before_the_backup_is_refused_even_if_no_commit_came_since() {
+    let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
+    let at = |second, before| made(&facts, &to(RecoveryTarget::Time(time(second))), Located { before, ..found(300) });
+    assert!(matches!(at(99, None), Err(Reason::BeforeFirstConsistentPoint { .. })));
+    assert!(at(100, None).is_ok() && at(99, Some(commit(90))).is_ok());
 }
 
 #[test]

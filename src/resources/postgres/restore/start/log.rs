@@ -13,17 +13,19 @@ pub(super) struct Seen {
     pub(super) new_timeline: Option<TimelineId>,
     /// Why it stopped.
     pub(super) stopped: Option<String>,
+    /// Whether it takes writes.
+    pub(super) promoted: bool,
     /// Whether it waits.
     pub(super) paused: bool,
     /// Whether it shuts down because of the target.
     pub(super) shut_down_at_target: bool,
-    /// Whether anything was fatal, to the server or to a session.
-    pub(super) fatal: bool,
+    /// Whether the server has said that it ends.
+    pub(super) ended: bool,
 }
 
 impl Seen {
     pub(super) fn take(&mut self, line: &str) {
-        self.fatal |= line.contains("FATAL:  ");
+        self.ended |= line.contains("FATAL:  ") || line.contains("database system is shut down");
         let Some((_, message)) = line.split_once("LOG:  ") else { return };
         if let Some(position) = after(message, "redo done at ").or_else(|| current_position(message)) {
             self.lsn = first_word(position).parse().ok().or(self.lsn);
@@ -33,6 +35,8 @@ impl Seen {
             self.new_timeline = timeline.trim().parse().ok().map(TimelineId);
         } else if message.starts_with("recovery stopping ") {
             self.stopped = Some(message.to_owned());
+        } else if message.starts_with("database system is ready to accept connections") {
+            self.promoted = true;
         } else if message.starts_with("pausing at the end of recovery") || message.starts_with("recovery has paused") {
             self.paused = true;
         } else if message.starts_with("shutdown at recovery target") {
@@ -65,6 +69,7 @@ mod tests {
             "2026-11-22 10:00:00.123 UTC [17] LOG:  redo starts at 0/2000028",
             "2026-11-22 10:00:01.123 UTC [17] LOG:  redo in progress, elapsed time: 1.00 s, current LSN: 0/3A00028",
             "2026-11-22 10:00:02.123 UTC [17] LOG:  recovery stopping before commit of transaction 741, time 2026-11-22 09:59:00+00",
+            "2026-11-22 10:00:02.123 UTC [15] LOG:  database system is ready to accept read-only connections",
             "2026-11-22 10:00:02.123 UTC [17] LOG:  redo done at 0/4000028 system usage: CPU: user: 0.00 s",
             "2026-11-22 10:00:02.123 UTC [17] LOG:  last completed transaction was at log time 2026-11-22 09:58:59.5+00",
             "2026-11-22 10:00:02.123 UTC [17] LOG:  selected new timeline ID: 2",
@@ -73,6 +78,8 @@ mod tests {
         }
         assert_eq!((seen.lsn, seen.new_timeline), (Some(Lsn(0x400_0028)), Some(TimelineId(2))));
         assert_eq!(seen.last_transaction.as_deref(), Some("2026-11-22 09:58:59.5+00"));
-        assert!(seen.stopped.is_some() && !seen.paused && !seen.shut_down_at_target);
+        assert!(seen.stopped.is_some() && !seen.paused && !seen.shut_down_at_target && !seen.ended && !seen.promoted);
+        seen.take("2026-11-22 10:00:03.123 UTC [15] LOG:  database system is ready to accept connections");
+        assert!(seen.promoted);
     }
 }
