@@ -1,0 +1,9 @@
+//! Restores of real clusters of every supported version, compared row by row with what was there at the moment.
+
+mod restore {
+    mod damage;
+    mod quiet;
+    mod refused;
+    mod support;
+    mod targets;
+}

@@ -1,0 +1,142 @@
+//! What these tests share: a cluster that archives through `holdfast wal push`, its backups, and restores of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast::codec::Compression;
+use holdfast::config::Environment;
+use holdfast::pgwire::{ConnInfo, ReplicationConnection};
+use holdfast::repository::{BackupEntry, Repository, ResourceName};
+use holdfast::resources::postgres::backup::{Limits, Reporter, Request, take};
+use holdfast::storage::FileStore;
+use pg_fixtures::agent::Holdfast;
+use pg_fixtures::checksum::Checksums;
+use pg_fixtures::postgres::{Builder, Cluster, Installation};
+use pg_fixtures::{Scratch, poll};
+use tokio_util::sync::CancellationToken;
+
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A cluster, and the repository that it is archived and backed up into.
+pub struct Story {
+    pub cluster: Cluster,
+    pub holdfast: Holdfast,
+    pub scratch: Scratch,
+}
+
+impl Story {
+    /// Starts a cluster of an installation with these settings, beside the usual ones.
+    pub fn new(installation: &Installation) -> Self {
+        Self::with(Cluster::builder(installation))
+    }
+
+    pub fn with(builder: Builder) -> Self {
+        let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), "");
+        let program = holdfast.command(&[""; 0]).get_program().to_string_lossy().into_owned();
+        let push = format!("{program} --config {} wal push --resource postgres/main %p", holdfast.configuration().display());
+        let cluster = builder.setting("archive_mode", "on").setting("archive_command", &push).create();
+        holdfast.configure(&format!(
+            "[repository]\nurl = \"file://{{scratch}}/repository\"\n[postgres.main]\nstream = false\nconninfo = \"{}\"\n",
+            cluster.conninfo()
+        ));
+        cluster.start();
+        holdfast.run(&["init"]);
+        Self { cluster, holdfast, scratch: Scratch::new() }
+    }
+
+    /// The repository's directory.
+    pub fn repository(&self) -> PathBuf {
+        self.holdfast.scratch().path().join("repository")
+    }
+
+    /// Takes a base backup, of many small packs.
+    pub fn backup(&self) -> BackupEntry {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        runtime.block_on(async { tokio::time::timeout(DEADLINE, self.take()).await.expect("the backup takes too long") })
+    }
+
+    async fn take(&self) -> BackupEntry {
+        let store = Arc::new(FileStore::open(&self.repository()).await.expect("a store"));
+        let repository = Repository::open(store, Compression::default()).await.expect("a repository");
+        let resource: ResourceName = "postgres/main".parse().expect("a name");
+        let info = ConnInfo::parse(&self.cluster.conninfo(), &Environment::default()).expect("a connection string");
+        let connection = ReplicationConnection::connect(&info).await.expect("a connection");
+        let limits = Limits { pack_bytes: 2 << 20, frame_bytes: 128 << 10, ..Limits::default() };
+        let request = Request { limits, ..Request::default() };
+        let (reporter, _progress) = Reporter::new();
+        let report = take(&repository, &resource, connection, &request, reporter, &CancellationToken::new()).await;
+        let entry = report.unwrap_or_else(|failed| panic!("the backup failed: {failed:?}")).entry;
+        pg_fixtures::ServerUser::current().own_all(&self.repository());
+        entry
+    }
+
+    /// Ends the segment and waits until it is stored.
+    pub fn store_wal(&self) {
+        let segment = self.cluster.switch_wal();
+        let stored = || self.cluster.sql("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver") >= segment;
+        self.cluster.wait_until(DEADLINE, "the WAL is stored", stored);
+    }
+
+    /// A path in a directory of its own, which is not there yet.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// `holdfast restore` with these arguments.
+    pub fn try_restore(&self, to: &Path, arguments: &[&str]) -> Output {
+        let programs = self.cluster.program("postgres");
+        let programs = programs.parent().expect("a program lies in a directory").display().to_string();
+        let to = to.display().to_string();
+        let mut all = vec!["restore", "postgres/main", "--to", &to, "--programs", &programs];
+        all.extend(arguments);
+        self.holdfast.try_run(&all)
+    }
+
+    /// Restores, and has PostgreSQL compare the result with the manifest.
+    pub fn restore(&self, name: &str, arguments: &[&str]) -> PathBuf {
+        let to = self.place(name);
+        let output = self.try_restore(&to, arguments);
+        assert!(output.status.success(), "restore {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        self.cluster.run("pg_verifybackup", &["--no-parse-wal", &to.display().to_string()]);
+        to
+    }
+
+    /// Why a restore is refused; nothing is written.
+    pub fn refusal(&self, arguments: &[&str]) -> String {
+        let to = self.place("refused");
+        let output = self.try_restore(&to, arguments);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "restore {arguments:?} was not refused: {errors}");
+        assert!(!to.exists(), "restore {arguments:?} was refused and wrote all the same");
+        errors
+    }
+
+    /// Starts a restored cluster and waits until it takes writes.
+    pub fn recovered(&self, directory: &Path) -> Cluster {
+        let cluster = Cluster::builder(self.cluster.installation()).setting("fsync", "off").start_existing(directory);
+        cluster.wait_until(DEADLINE, "recovery ends", || {
+            cluster.try_sql("postgres", "SELECT pg_is_in_recovery()").as_deref() == Ok("f")
+        });
+        cluster
+    }
+
+    /// Restores, starts, checks every table and index, and returns what the tables hold.
+    pub fn restored_content(&self, name: &str, arguments: &[&str]) -> Checksums {
+        let directory = self.restore(name, arguments);
+        let cluster = self.recovered(&directory);
+        let checksums = Checksums::of(&cluster);
+        cluster.sql("CREATE EXTENSION IF NOT EXISTS amcheck");
+        cluster.run("pg_amcheck", &["--heapallindexed", "--all"]);
+        drop(cluster);
+        fs::remove_dir_all(&directory).expect("remove a restored cluster");
+        checksums
+    }
+}
+
+/// Asks until it is true.
+pub fn until(what: &str, question: impl FnMut() -> bool) {
+    poll::until(DEADLINE, what, question);
+}
