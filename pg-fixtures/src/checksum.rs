@@ -3,9 +3,40 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::container::Container;
 use crate::postgres::Cluster;
 
 const ATTEMPTS: usize = 10;
+
+/// A server whose database `postgres` can be asked.
+pub trait Database {
+    /// Runs statements and returns their rows: columns separated by `|`, rows by line ends.
+    ///
+    /// # Errors
+    /// What psql says.
+    fn try_statements(&self, statements: &str) -> Result<String, String>;
+}
+
+impl Database for Cluster {
+    fn try_statements(&self, statements: &str) -> Result<String, String> {
+        self.try_sql("postgres", statements)
+    }
+}
+
+impl Database for Container {
+    fn try_statements(&self, statements: &str) -> Result<String, String> {
+        self.try_sql(statements)
+    }
+}
+
+/// A database of a cluster other than `postgres`.
+struct Other<'a>(&'a Cluster, &'a str);
+
+impl Database for Other<'_> {
+    fn try_statements(&self, statements: &str) -> Result<String, String> {
+        self.0.try_sql(self.1, statements)
+    }
+}
 
 /// What a table holds: two tables are the same if and only if (but for a chance of one in 2^60 or so) these are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,8 +70,11 @@ impl Checksums {
     /// # Panics
     /// When the server does not answer.
     #[must_use]
-    pub fn of(cluster: &Cluster) -> Self {
-        Self::of_database(cluster, "postgres")
+    pub fn of(database: &impl Database) -> Self {
+        match checksum_query(&tables(database)) {
+            Some(query) => Self::parse(&ask(database, &query)),
+            None => Self(BTreeMap::new()),
+        }
     }
 
     /// Of a database, in one snapshot.
@@ -49,10 +83,7 @@ impl Checksums {
     /// When the server does not answer.
     #[must_use]
     pub fn of_database(cluster: &Cluster, database: &str) -> Self {
-        match checksum_query(&tables(cluster, database)) {
-            Some(query) => Self::parse(&cluster.sql_in(database, &query)),
-            None => Self(BTreeMap::new()),
-        }
+        Self::of(&Other(cluster, database))
     }
 
     fn parse(rows: &str) -> Self {
@@ -88,11 +119,11 @@ impl Moment {
     /// # Panics
     /// When the server does not answer, or the writers deadlock with the lock again and again.
     #[must_use]
-    pub fn mark(cluster: &Cluster, name: &str) -> Self {
-        let tables = tables(cluster, "postgres");
+    pub fn mark(database: &impl Database, name: &str) -> Self {
+        let tables = tables(database);
         let script = mark_script(&tables, name);
         for _ in 0..ATTEMPTS {
-            match cluster.try_sql("postgres", &script) {
+            match database.try_statements(&script) {
                 Ok(rows) => return Self::parse(name, &rows),
                 Err(error) if error.contains("deadlock detected") => {}
                 Err(error) => panic!("marking {name}: {error}"),
@@ -121,10 +152,14 @@ fn mark_script(tables: &[String], name: &str) -> String {
 }
 
 /// The user tables of a database, quoted where needed, in the order of their names.
-fn tables(cluster: &Cluster, database: &str) -> Vec<String> {
+fn tables(database: &impl Database) -> Vec<String> {
     let query = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables \
                  WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND schemaname NOT LIKE 'pg_temp%' ORDER BY 1";
-    cluster.sql_in(database, query).lines().map(str::to_owned).collect()
+    ask(database, query).lines().map(str::to_owned).collect()
+}
+
+fn ask(database: &impl Database, query: &str) -> String {
+    database.try_statements(query).unwrap_or_else(|error| panic!("{query}: {error}"))
 }
 
 /// One statement, hence one snapshot, over all tables.

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::guard::Guard;
-use crate::postgres::{Installation, StopMode};
+use crate::postgres::{Installation, Load, StopMode};
 use crate::{FreePort, poll};
 
 /// Built by `scripts/images`.
@@ -75,6 +75,16 @@ impl Container {
         succeed(&["exec", &self.name, "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statements]).trim_end().to_owned()
     }
 
+    /// As `sql`, for a server that may be away or refuse.
+    ///
+    /// # Errors
+    /// What psql says.
+    pub fn try_sql(&self, statements: &str) -> Result<String, String> {
+        let output = docker(&["exec", &self.name, "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statements]);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
     /// Runs a program of the image inside the container, and returns its standard output.
     ///
     /// # Panics
@@ -92,6 +102,17 @@ impl Container {
         command.args(arguments).arg(self.conninfo());
         let output = command.output().expect("run pgbench");
         assert!(output.status.success(), "pgbench failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Starts pgbench of the host's installation against it, which goes on until it is stopped or dropped.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn pgbench_background(&self, installation: &Installation, arguments: &[&str]) -> Load {
+        let mut command = Command::new(installation.program("pgbench"));
+        command.args(arguments).arg(self.conninfo());
+        Load::start(command)
     }
 
     /// Stops the server and waits for its end.

@@ -9,7 +9,7 @@ pub struct Load {
 }
 
 impl Load {
-    pub(super) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self { process: command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}")) }
     }

@@ -1,0 +1,41 @@
+//! Chance that can be repeated.
+
+use std::time::Duration;
+
+/// A generator whose seed is printed, so that a failure can be repeated.
+pub struct Dice(u64);
+
+impl Dice {
+    /// With the seed of `HOLDFAST_TEST_SEED`, or one of its own.
+    pub fn new() -> Self {
+        let chosen = std::env::var("HOLDFAST_TEST_SEED").ok().map(|seed| seed.parse().expect("HOLDFAST_TEST_SEED is a number"));
+        let seed =
+            chosen.unwrap_or_else(|| u64::from(std::process::id()) ^ holdfast::sys::clock::now().as_microsecond().unsigned_abs());
+        println!("HOLDFAST_TEST_SEED={seed}");
+        Self(seed | 1)
+    }
+
+    /// A number from 0 to `limit` - 1.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    /// Lets time pass: the load works on, and the agent dies somewhere in it.
+    pub fn pause(&mut self, milliseconds: std::ops::Range<u64>) {
+        let length = milliseconds.end - milliseconds.start;
+        std::thread::sleep(Duration::from_millis(milliseconds.start + self.below(length)));
+    }
+
+    /// Another one, for another thread.
+    pub fn split(&mut self) -> Self {
+        Self(self.below(u64::MAX) | 1)
+    }
+}
+
+/// How often everything is done: once, or as often as `HOLDFAST_TEST_ROUNDS` says.
+pub fn rounds() -> u32 {
+    std::env::var("HOLDFAST_TEST_ROUNDS").map_or(1, |rounds| rounds.parse().expect("HOLDFAST_TEST_ROUNDS is a number"))
+}

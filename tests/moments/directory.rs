@@ -1,0 +1,74 @@
+//! Every version, the repository in a directory.
+
+use holdfast::pg::Lsn;
+use pg_fixtures::checksum::Moment;
+use pg_fixtures::postgres::{Cluster, Installation, Load};
+
+use crate::dice::{Dice, rounds};
+use crate::disaster::{By, comes_back, comes_back_and_starts};
+use crate::kills::under_kills;
+use crate::site::{DEADLINE, Site};
+
+/// Slow enough for a busy machine, quick enough that something is always on its way.
+const LOAD: [&str; 6] = ["-c", "4", "-R", "200", "-T", "3600"];
+
+/// Tables of all sorts that pgbench does not have.
+const TABLES: &str = "CREATE TABLE wide AS SELECT i, repeat(md5(i::text), 200) AS text FROM generate_series(1, 500) AS i; \
+                      CREATE INDEX ON wide (i); CREATE TABLE empty (i int)";
+
+#[test]
+fn a_marked_moment_comes_back_whatever_is_killed() {
+    let mut dice = Dice::new();
+    for _ in 0..rounds() {
+        let first = dice.below(3);
+        for (installation, number) in Installation::all().into_iter().zip(first..) {
+            println!("PostgreSQL {}", installation.version());
+            let cluster = Cluster::builder(&installation).start();
+            cluster.pgbench(&["-i", "-q", "-s", "2"]);
+            cluster.sql(TABLES);
+            let site = Site::in_a_directory(&cluster.conninfo());
+            let [one, other] = live(&cluster, &site, &mut dice);
+            cluster.kill9();
+            site.holdfast.kill9();
+            let by = |number: u64| By::ALL[usize::try_from(number % 3).expect("small")];
+            comes_back(&site, &installation, &one, by(number));
+            comes_back_and_starts(&site, &installation, &other, by(number + 1));
+        }
+    }
+}
+
+/// A life with a base backup under load, two marked moments, and both the agent and the server dying in between.
+fn live(cluster: &Cluster, site: &Site, dice: &mut Dice) -> [Moment; 2] {
+    let load = cluster.pgbench_background(&LOAD);
+    site.holdfast.start_agent();
+    let (moments, load) = under_kills(site, dice, |dice| {
+        dice.pause(0..2000);
+        // So slow that the agent dies several times before the backup is complete.
+        site.holdfast.run(&["backup", "postgres/main", "--max-rate", "12000"]);
+        dice.pause(0..2000);
+        let one = Moment::mark(cluster, "one moment");
+        dice.pause(500..2000);
+        let load = crash(cluster, load);
+        dice.pause(500..2000);
+        (([one, Moment::mark(cluster, "other moment")]), load)
+    });
+    dice.pause(500..2000);
+    site.wait_until_recoverable(end_of_wal(cluster));
+    load.stop();
+    moments
+}
+
+/// The server is killed and started again, and so is the load, which does not survive that.
+fn crash(cluster: &Cluster, load: Load) -> Load {
+    load.stop();
+    cluster.kill9();
+    cluster.start();
+    let load = cluster.pgbench_background(&LOAD);
+    let begun = end_of_wal(cluster);
+    cluster.wait_until(DEADLINE, "the load works again", || end_of_wal(cluster) > begun);
+    load
+}
+
+fn end_of_wal(cluster: &Cluster) -> Lsn {
+    cluster.sql("SELECT pg_current_wal_flush_lsn()").parse().expect("a position")
+}

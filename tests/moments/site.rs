@@ -1,0 +1,61 @@
+//! The program with a repository, and what it says of it.
+
+use std::time::Duration;
+
+use holdfast::pg::Lsn;
+use pg_fixtures::FreePort;
+use pg_fixtures::agent::Holdfast;
+use serde_json::Value;
+
+/// Longer than anything here takes on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The program, its configuration and its repository.
+pub struct Site {
+    pub holdfast: Holdfast,
+    _port: FreePort,
+}
+
+impl Site {
+    /// With a new repository in a directory.
+    pub fn in_a_directory(conninfo: &str) -> Self {
+        Self::new("url = \"file://{scratch}/store\"", conninfo)
+    }
+
+    /// With a new repository; `repository` is that part of the configuration.
+    pub fn new(repository: &str, conninfo: &str) -> Self {
+        let port = FreePort::take();
+        let configuration = format!(
+            "[repository]\n{repository}\n[agent]\nlisten = \"127.0.0.1:{}\"\nsocket = \"{{scratch}}/agent.sock\"\n\
+             [postgres.main]\nconninfo = \"{conninfo}\"\n",
+            port.number()
+        );
+        let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), &configuration);
+        holdfast.run(&["init"]);
+        Self { holdfast, _port: port }
+    }
+
+    /// What `holdfast status` says; none while the store cannot be reached.
+    pub fn status(&self) -> Option<Value> {
+        let output = self.holdfast.try_run(&["status", "--output", "json"]);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("status is JSON"))
+    }
+
+    /// Waits until the agent receives WAL.
+    pub fn wait_until_streaming(&self) {
+        self.holdfast.wait_until(DEADLINE, "WAL is streamed", || {
+            self.status().is_some_and(|status| status["agent"]["clusters"][0]["state"] == "streaming")
+        });
+    }
+
+    /// Waits until status proves that the cluster can be recovered up to there.
+    pub fn wait_until_recoverable(&self, end: Lsn) {
+        let proven = || -> Option<Lsn> {
+            let status = self.status()?;
+            status["clusters"][0]["windows"].as_array()?.last()?["to"].as_str()?.parse().ok()
+        };
+        self.holdfast.wait_until(DEADLINE, &format!("the cluster is recoverable up to {end}"), || {
+            proven().is_some_and(|proven| proven >= end)
+        });
+    }
+}
