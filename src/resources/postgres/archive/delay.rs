@@ -54,6 +54,8 @@ struct Histogram {
 pub(super) struct Delays {
     /// How far the server's clock is ahead of the one here, in microseconds.
     ahead: Option<i64>,
+    /// What was committed before is older than the archive.
+    counted_from: Option<Lsn>,
     waiting: VecDeque<Waiting>,
     histograms: VecDeque<Histogram>,
 }
@@ -69,6 +71,12 @@ impl Delays {
     /// Notes the commits of some WAL that has just arrived.
     pub fn arrived(&mut self, activity: &Activity) {
         let (Some(first), Some(last)) = (activity.first_commit, activity.last_commit) else { return };
+        let counted_from = self.counted_from.unwrap_or_default();
+        if last.end <= counted_from {
+            return;
+        }
+        // The others of the group, which lie where counting begins, make no difference.
+        let oldest = if first.end <= counted_from { last } else { first };
         let full = self.waiting.len() >= WAITING_MAX;
         match self.waiting.back_mut().filter(|_| full) {
             Some(group) => {
@@ -76,7 +84,7 @@ impl Delays {
                 group.commits += activity.commits;
             }
             None => {
-                let group = Waiting { end: last.end, committed: first.time, commits: activity.commits };
+                let group = Waiting { end: last.end, committed: oldest.time, commits: activity.commits };
                 self.waiting.push_back(group);
             }
         }
@@ -91,9 +99,11 @@ impl Delays {
         }
     }
 
-    /// A new stream begins: what is not stored comes again.
-    pub fn restart(&mut self) {
+    /// A new stream begins: what is not stored comes again. While nothing was ever stored, `new_from` is where the server's WAL ended
+    /// when it was first asked: what was committed before that never waited for this archive.
+    pub fn restart(&mut self, new_from: Option<Lsn>) {
         self.waiting.clear();
+        self.counted_from = self.counted_from.or(new_from);
         self.ahead = None;
     }
 

@@ -65,8 +65,7 @@ pub(super) struct Inflow {
 
 impl Inflow {
     /// A stream that begins at `begin`; `known` is what is stored of its first segment already.
-    pub fn new(archive: &WalArchive, begin: Begin, known: Known, rule: SliceRule, report: &Report, mut delays: Delays) -> Self {
-        delays.restart();
+    pub fn new(archive: &WalArchive, begin: Begin, known: Known, rule: SliceRule, report: &Report, delays: Delays) -> Self {
         let size = archive.segment_size();
         let mut inflow = Self {
             archive: archive.clone(),

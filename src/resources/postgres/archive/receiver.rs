@@ -118,7 +118,8 @@ impl Receiver {
             }
             stream => stream?,
         };
-        let delays = std::mem::take(&mut *self.delays.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut delays = std::mem::take(&mut *self.delays.lock().unwrap_or_else(PoisonError::into_inner));
+        delays.restart(plan.new_from);
         let mut inflow = Inflow::new(&plan.archive, plan.begin, known, self.task.rule, &self.task.report, delays);
         self.task.report.update(|status| status.trouble = None);
         let end = self.stream(&mut stream, &mut inflow, &plan, stop).await;

@@ -37,6 +37,8 @@ pub(super) struct Plan {
     pub reserved: Lsn,
     /// Where to begin.
     pub begin: Begin,
+    /// Where the server's WAL ended, if nothing is stored of it yet.
+    pub new_from: Option<Lsn>,
     /// How often a status is due.
     pub status_every: Duration,
 }
@@ -73,7 +75,8 @@ impl Task {
             status.server_end = Some(identity.flushed);
         });
         let status_every = status_every(&connection.show("wal_sender_timeout").await?);
-        Ok(Plan { archive, chain, goal, reserved, begin, status_every })
+        let new_from = stored.is_none().then_some(identity.flushed);
+        Ok(Plan { archive, chain, goal, reserved, begin, new_from, status_every })
     }
 
     /// The archive of the cluster that was reached, if it is one that the repository knows under this name.

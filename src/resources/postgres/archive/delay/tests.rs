@@ -37,6 +37,20 @@ fn a_server_whose_clock_is_an_hour_off_is_measured_all_the_same() {
 }
 
 #[test]
+fn what_was_committed_before_there_was_an_archive_has_not_waited_for_it() {
+    let mut delays = Delays::default();
+    delays.restart(Some(Lsn(200)));
+    delays.restart(Some(Lsn(400)));
+    delays.arrived(&commits(200, at(-3_600_000), 500));
+    let mut straddling = commits(300, at(0), 2);
+    straddling.first_commit = Some(Commit { lsn: Lsn(199), end: Lsn(200), time: at(-3_600_000), xid: 6 });
+    delays.arrived(&straddling);
+    delays.stored(Lsn(300), at(800));
+    let summary = delays.summary(at(800)).unwrap();
+    assert!(summary.commits == 2 && (summary.max_seconds - 0.8).abs() < 0.02, "{summary:?}");
+}
+
+#[test]
 fn old_delays_are_forgotten() {
     let mut delays = Delays::default();
     delays.arrived(&commits(100, at(0), 1));
