@@ -19,8 +19,8 @@ use crate::resources::postgres::source;
 
 /// How often the display follows.
 const TICK: Duration = Duration::from_millis(100);
-/// WAL that takes longer than this is spoken of.
-const WAL_PATIENCE: Duration = Duration::from_secs(5);
+/// What takes longer than this without moving the bar is spoken of.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What `backup` takes.
 #[derive(Args)]
@@ -133,27 +133,33 @@ async fn watched(
 struct Shown {
     output: Output,
     display: Display,
-    /// For how long WAL has been waited for; `None` once that was said.
-    waiting: Option<Duration>,
+    /// For how long the server's checkpoint, and then the WAL, has been waited for; `None` once that was said.
+    waiting: [Option<Duration>; 2],
 }
 
 impl Shown {
     fn new(output: Output, resource: &ResourceName) -> Self {
-        Self { output, display: output.progress(&resource.to_string()), waiting: Some(Duration::ZERO) }
+        Self { output, display: output.progress(&resource.to_string()), waiting: [Some(Duration::ZERO); 2] }
     }
 
     fn show(&mut self, progress: Progress) {
         match progress.phase {
-            Phase::Checkpoint => {}
+            Phase::Checkpoint => self.say_after_a_while(0, || "waiting for the server's checkpoint".to_owned()),
             Phase::Transfer => self.display.set(progress.received, progress.expected),
             Phase::Wal { reached, stop } => {
                 self.display.finish();
-                let waited = self.waiting.map(|waited| waited + TICK);
-                self.waiting = waited.filter(|waited| *waited < WAL_PATIENCE);
-                if waited.is_some() && self.waiting.is_none() {
-                    self.output.note(&format!("all files are stored; waiting for WAL up to {stop} (stored up to {reached})"));
-                }
+                self.say_after_a_while(1, || {
+                    format!("all files are stored; waiting for WAL up to {stop} (stored up to {reached})")
+                });
             }
+        }
+    }
+
+    fn say_after_a_while(&mut self, what: usize, line: impl FnOnce() -> String) {
+        let Some(waited) = self.waiting[what] else { return };
+        self.waiting[what] = Some(waited + TICK).filter(|waited| *waited < PATIENCE);
+        if self.waiting[what].is_none() {
+            self.output.note(&line());
         }
     }
 
