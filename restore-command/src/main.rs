@@ -137,6 +137,8 @@ fn spawn_server(arguments: &Arguments) -> io::Result<Child> {
     let log: File = OpenOptions::new().create(true).append(true).mode(0o600).open(LOG)?;
     let mut command = Command::new(holdfast());
     command.args(["wal", "serve"]).args(options(arguments));
+    // Segments are large and come and go: glibc would keep twice what is in use, and this makes it give them back.
+    command.env("MALLOC_MMAP_THRESHOLD_", "1048576").env("MALLOC_ARENA_MAX", "2");
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0).spawn()
 }
 
