@@ -15,6 +15,8 @@ use crate::sys::clock;
 
 /// How long a task that failed rests before it is started again.
 const REST: Duration = Duration::from_secs(5);
+/// So long after an upload was last touched it counts as given up. A running one is touched far more often.
+const UNFINISHED: Duration = Duration::from_hours(48);
 
 /// The agent.
 #[derive(Debug)]
@@ -57,6 +59,7 @@ impl Agent {
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         tasks.spawn(http::serve(Arc::clone(&self), self.config.agent.listen, stop.clone()));
+        tasks.spawn(sweep(self.repository.clone()));
         tasks.spawn(socket::serve(self.config.clone(), self.repository.clone(), stop.clone()));
         for (resource, report) in &self.reports {
             let Ok((resource, cluster)) = self.config.cluster(Some(resource)) else { continue };
@@ -68,6 +71,15 @@ impl Agent {
                 tracing::error!("a task of the agent failed: {panic}");
             }
         }
+    }
+}
+
+/// Removes what unfinished uploads left behind.
+async fn sweep(repository: Repository) {
+    match repository.store().sweep(UNFINISHED).await {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "removed what unfinished uploads had left behind"),
+        Err(error) => tracing::warn!("what unfinished uploads left behind could not be removed: {error}"),
     }
 }
 
