@@ -1,20 +1,20 @@
 //! The agent's Unix socket, over which `holdfast-archive-command` asks for files to be stored.
 //!
-//! Invariants: a verdict of success is sent only for what is durable. Only root, the agent's own user and the owner of the data directory
-//! are answered. The number of requests at once and the time that each may take are bounded.
+//! Invariants: a verdict of success is sent only for what is durable. Only root, the agent's own user and the configured one are
+//! answered. The number of requests at once and the time that each may take are bounded.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_archive_command::{Operation, Request, Verdict, exit};
-use nix::unistd::geteuid;
+use nix::unistd::{User, geteuid};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -112,8 +112,11 @@ impl Pushers {
             return refused("not a request to store a file: install the shim and the agent of one version".to_owned());
         };
         let path = PathBuf::from(OsStr::from_bytes(path));
-        if !may_ask(user, &path) {
-            return refused(format!("user {user} may not have {} stored: it does not own that data directory", path.display()));
+        if !may_ask(user, &self.config.agent.archive_user) {
+            let named = &self.config.agent.archive_user;
+            return refused(format!(
+                "user {user} may not store WAL; set [agent] archive_user (now '{named}') to the server's user"
+            ));
         }
         let pusher = match self.cluster(&String::from_utf8_lossy(resource)) {
             Ok(pusher) => pusher,
@@ -137,10 +140,11 @@ impl Pushers {
     }
 }
 
-/// Root, the agent's user, and the owner of the data directory whose `pg_wal` the file lies in.
-fn may_ask(user: u32, path: &Path) -> bool {
-    let owner = || fs::metadata(path.parent()?.parent()?).ok().map(|directory| directory.uid());
-    user == 0 || user == geteuid().as_raw() || path.is_absolute() && owner() == Some(user)
+/// Root, the agent's user, and the one that the configuration names. The owner of the file is no proof: anybody can make a directory
+/// that looks like a data directory, and WAL of the right cluster to put into it.
+fn may_ask(user: u32, archive_user: &str) -> bool {
+    let named = || User::from_name(archive_user).ok().flatten().map(|named| named.uid.as_raw());
+    user == 0 || user == geteuid().as_raw() || named() == Some(user)
 }
 
 fn refused(message: String) -> Verdict {

@@ -92,11 +92,17 @@ pub struct Agent {
     pub listen: SocketAddr,
     /// Where the `archive_command` shim finds the agent.
     pub socket: PathBuf,
+    /// The user that PostgreSQL runs as: besides root and the agent's own user the only one for whom WAL is stored.
+    pub archive_user: String,
 }
 
 impl Default for Agent {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9187)), socket: PathBuf::from("/run/holdfast/agent.sock") }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9187)),
+            socket: PathBuf::from("/run/holdfast/agent.sock"),
+            archive_user: "postgres".to_owned(),
+        }
     }
 }
 

@@ -40,7 +40,7 @@ fn archiving_goes_on_when_the_agent_is_killed_and_when_it_comes_back() {
 }
 
 #[test]
-fn the_agent_answers_nobody_but_the_owner_of_the_data_directory() {
+fn the_agent_stores_wal_for_nobody_but_the_configured_user() {
     if !nix::unistd::Uid::effective().is_root() {
         eprintln!("not tested: only root can become another user");
         return;
@@ -62,5 +62,5 @@ fn the_agent_answers_nobody_but_the_owner_of_the_data_directory() {
     };
     assert!(ask(0).0, "root may: {}", ask(0).1);
     let (stored, message) = ask(65534);
-    assert!(!stored && message.contains("does not own that data directory"), "{message}");
+    assert!(!stored && message.contains("user 65534 may not store WAL"), "{message}");
 }
