@@ -8,7 +8,7 @@ use std::str::FromStr;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Error, Part};
+use super::{Error, Part, buffer};
 
 /// How content is compressed. Written `zstd`, `zstd:3` or `lz4`.
 ///
@@ -89,20 +89,26 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Compresses `plain` into one frame that states its plain size and carries a checksum of it.
-pub(super) fn compress(plain: &[u8], compression: Compression) -> Result<Vec<u8>, Error> {
+/// Compresses `plain` into one frame that states its plain size and carries a checksum of it. The first `room` bytes of what is
+/// returned are zeros, for the caller to fill.
+pub(super) fn compress(plain: &[u8], compression: Compression, room: usize) -> Result<Vec<u8>, Error> {
     match compression {
-        Compression::Zstd { level } => compress_zstd(plain, level),
-        Compression::Lz4 => compress_lz4(plain),
+        Compression::Zstd { level } => compress_zstd(plain, level, room),
+        Compression::Lz4 => compress_lz4(plain, room),
     }
     .map_err(|error| Error::Compress { reason: error.to_string() })
 }
 
-fn compress_zstd(plain: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
+fn compress_zstd(plain: &[u8], level: i32, room: usize) -> std::io::Result<Vec<u8>> {
+    let mut object = buffer(room + zstd::zstd_safe::compress_bound(plain.len()));
+    object.resize(room, 0);
+    let mut behind = std::io::Cursor::new(object);
+    behind.set_position(room as u64);
     COMPRESSOR.with_borrow_mut(|slot| match slot {
-        Some((found, compressor)) if *found == level => compressor.compress(plain),
-        _ => slot.insert((level, zstd_compressor(level)?)).1.compress(plain),
-    })
+        Some((found, compressor)) if *found == level => compressor.compress_to_buffer(plain, &mut behind),
+        _ => slot.insert((level, zstd_compressor(level)?)).1.compress_to_buffer(plain, &mut behind),
+    })?;
+    Ok(behind.into_inner())
 }
 
 fn zstd_compressor(level: i32) -> std::io::Result<zstd::bulk::Compressor<'static>> {
@@ -112,13 +118,15 @@ fn zstd_compressor(level: i32) -> std::io::Result<zstd::bulk::Compressor<'static
     Ok(compressor)
 }
 
-fn compress_lz4(plain: &[u8]) -> std::io::Result<Vec<u8>> {
+fn compress_lz4(plain: &[u8], room: usize) -> std::io::Result<Vec<u8>> {
     let info = FrameInfo::new()
         .block_size(BlockSize::Max256KB)
         .block_mode(BlockMode::Independent)
         .content_size(Some(plain.len() as u64))
         .content_checksum(true);
-    let mut encoder = FrameEncoder::with_frame_info(info, Vec::with_capacity(plain.len() / 2 + 64));
+    let mut object = buffer(room + plain.len() / 2 + 64);
+    object.resize(room, 0);
+    let mut encoder = FrameEncoder::with_frame_info(info, object);
     encoder.write_all(plain)?;
     Ok(encoder.finish()?)
 }
@@ -152,7 +160,7 @@ fn decompress_zstd(stored: &[u8], size_max: u64) -> Result<Vec<u8>, Error> {
         Ok(None) => return Err(malformed("the zstd frame does not state its size")),
         Err(_) => return Err(malformed("the zstd frame's header is damaged")),
     };
-    let mut plain = Vec::with_capacity(capacity(size, size_max)?);
+    let mut plain = buffer(capacity(size, size_max)?);
     DECOMPRESSOR.with_borrow_mut(|slot| {
         let decompressor = match slot {
             Some(decompressor) => decompressor,
@@ -165,7 +173,7 @@ fn decompress_zstd(stored: &[u8], size_max: u64) -> Result<Vec<u8>, Error> {
 
 fn decompress_lz4(stored: &[u8], size_max: u64) -> Result<Vec<u8>, Error> {
     let size = lz4_frame(stored)?;
-    let mut plain = Vec::with_capacity(capacity(size, size_max)?);
+    let mut plain = buffer(capacity(size, size_max)?);
     FrameDecoder::new(stored).take(size + 1).read_to_end(&mut plain).map_err(malformed)?;
     if plain.len() as u64 != size {
         return Err(malformed(format_args!("{} bytes where the lz4 frame says {size}", plain.len())));
@@ -225,7 +233,7 @@ mod tests {
     fn one_thread_may_use_several_levels() {
         let plain = vec![7; 100_000];
         for level in [1, 3, 1, -5] {
-            let stored = compress(&plain, Compression::Zstd { level }).unwrap();
+            let stored = compress(&plain, Compression::Zstd { level }, 0).unwrap();
             assert_eq!(decompress(&stored, 100_000).unwrap(), plain);
         }
     }

@@ -1,6 +1,6 @@
 //! The envelope: one object, its header first.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::compression::{compress, decompress};
@@ -58,7 +58,9 @@ struct FormatOnly {
 /// # Errors
 /// `TooLarge` if the header, in which only `name` and `about` vary, would exceed `HEADER_BYTES`; `Compress`.
 pub fn seal(kind: &str, name: &str, about: &impl Serialize, plain: &[u8], compression: Compression) -> Result<Bytes, Error> {
-    let body = compress(plain, compression)?;
+    // The header, which is known only afterwards, gets its place in front.
+    let object = compress(plain, compression, HEADER_BYTES)?;
+    let body = &object[HEADER_BYTES..];
     let malformed = |error: serde_json::Error| Error::Malformed { part: Part::Header, reason: error.to_string() };
     let header = Header {
         format: FORMAT,
@@ -66,14 +68,15 @@ pub fn seal(kind: &str, name: &str, about: &impl Serialize, plain: &[u8], compre
         name: name.to_owned(),
         size: plain.len() as u64,
         blake3: Hash::of(plain),
-        stored: Stored { size: body.len() as u64, crc32c: crc32c::crc32c(&body) },
+        stored: Stored { size: body.len() as u64, crc32c: crc32c::crc32c(body) },
         about: serde_json::to_value(about).map_err(malformed)?,
     };
     let json = serde_json::to_vec(&header).map_err(malformed)?;
-    assemble(&json, &body)
+    let header = frame_header(&json)?;
+    Ok(put_in_front(&header, object))
 }
 
-fn assemble(json: &[u8], body: &[u8]) -> Result<Bytes, Error> {
+fn frame_header(json: &[u8]) -> Result<Vec<u8>, Error> {
     let open_json = json.strip_suffix(b"}").unwrap_or(json);
     let length = open_json.len() + CHECK_BYTES;
     let too_large = |size| Error::TooLarge { part: Part::Header, size, size_max: HEADER_BYTES as u64 };
@@ -81,14 +84,20 @@ fn assemble(json: &[u8], body: &[u8]) -> Result<Bytes, Error> {
     if PREFIX_BYTES + length > HEADER_BYTES {
         return Err(too_large((PREFIX_BYTES + length) as u64));
     }
-    let mut object = BytesMut::with_capacity(PREFIX_BYTES + length + body.len());
-    object.extend_from_slice(&MAGIC);
-    object.extend_from_slice(&length_field.to_le_bytes());
-    object.extend_from_slice(open_json);
-    let check = check_text(&object);
-    object.extend_from_slice(check.as_bytes());
-    object.extend_from_slice(body);
-    Ok(object.freeze())
+    let mut header = Vec::with_capacity(PREFIX_BYTES + length);
+    header.extend_from_slice(&MAGIC);
+    header.extend_from_slice(&length_field.to_le_bytes());
+    header.extend_from_slice(open_json);
+    let check = check_text(&header);
+    header.extend_from_slice(check.as_bytes());
+    Ok(header)
+}
+
+/// Places the header right before the body, which begins `HEADER_BYTES` into `object`.
+fn put_in_front(header: &[u8], mut object: Vec<u8>) -> Bytes {
+    let start = HEADER_BYTES - header.len();
+    object[start..HEADER_BYTES].copy_from_slice(header);
+    Bytes::from(object).slice(start..)
 }
 
 fn check_text(covered: &[u8]) -> String {

@@ -15,7 +15,7 @@ use super::{Compression, Error, Part};
 /// # Errors
 /// `Compress`.
 pub fn compress_frame(plain: &[u8], compression: Compression) -> Result<Vec<u8>, Error> {
-    compress(plain, compression)
+    compress(plain, compression, 0)
 }
 
 /// The content of one frame, its checksum checked; at most `plain_size_max` bytes. CPU-heavy.

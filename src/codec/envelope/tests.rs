@@ -75,7 +75,7 @@ fn a_header_too_long_is_refused_when_it_is_written() {
 
 #[test]
 fn other_files_are_not_envelopes() {
-    for bytes in [&b"just some text"[..], &compress(b"text", BOTH[0]).unwrap(), &[0; 64]] {
+    for bytes in [&b"just some text"[..], &compress(b"text", BOTH[0], 0).unwrap(), &[0; 64]] {
         assert!(matches!(open(bytes, 100), Err(Error::NotAnEnvelope { .. })));
     }
     let endless = [&MAGIC[..], &u32::MAX.to_le_bytes(), &[b'{'; 9000]].concat();
@@ -84,8 +84,8 @@ fn other_files_are_not_envelopes() {
 
 #[test]
 fn a_newer_format_is_named() {
-    let body = compress(b"", BOTH[0]).unwrap();
-    let object = assemble(br#"{"format":7,"something":"new"}"#, &body).unwrap();
+    let header = frame_header(br#"{"format":7,"something":"new"}"#).unwrap();
+    let object = put_in_front(&header, compress(b"", BOTH[0], HEADER_BYTES).unwrap());
     let error = open(&object, 0).unwrap_err();
     assert_eq!(error, Error::NewerFormat { found: 7, known: FORMAT });
     assert!(error.hint().is_some());
@@ -118,7 +118,7 @@ fn every_truncation_and_any_appended_byte_is_detected() {
 #[test]
 fn every_truncation_of_a_frame_is_detected_without_an_envelope() {
     for compression in BOTH {
-        let stored = compress(&content(300), compression).unwrap();
+        let stored = compress(&content(300), compression, 0).unwrap();
         for length in 0..stored.len() {
             assert!(decompress(&stored[..length], 1 << 20).is_err(), "{compression}, {length} bytes");
         }

@@ -6,8 +6,9 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use crate::codec::buffer;
 use crate::pg::records::Activity;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId};
 use crate::repository::Slice;
@@ -34,7 +35,7 @@ pub(super) const fn slice_of(segment: SegmentName, range: &Range<Lsn>, size: Seg
 /// The bytes of a piece.
 #[derive(Debug)]
 enum Content {
-    Filling(BytesMut),
+    Filling(Vec<u8>),
     Full(Bytes),
 }
 
@@ -59,7 +60,7 @@ pub(super) struct Piece {
 impl Piece {
     /// The empty piece that begins at `start`.
     pub fn new(timeline: TimelineId, start: Lsn, size: SegmentSize) -> Self {
-        let (content, activity, fresh) = (Content::Filling(BytesMut::new()), Activity::default(), Activity::default());
+        let (content, activity, fresh) = (Content::Filling(Vec::new()), Activity::default(), Activity::default());
         Self { timeline, start, size, content, unsliced_since: None, sliced: start, activity, fresh }
     }
 
@@ -111,10 +112,12 @@ impl Piece {
         let room = usize::try_from(self.end().bytes_since(self.received())).unwrap_or(usize::MAX);
         let taken = room.min(bytes.len());
         let Content::Filling(content) = &mut self.content else { return 0 };
-        reserve(content, usize::try_from(piece_bytes(self.size)).unwrap_or(usize::MAX));
+        if content.is_empty() {
+            *content = buffer(room);
+        }
         content.extend_from_slice(&bytes[..taken]);
         if taken == room {
-            self.content = Content::Full(std::mem::take(content).freeze());
+            self.content = Content::Full(Bytes::from(std::mem::take(content)));
         }
         if self.received() > self.sliced {
             self.unsliced_since.get_or_insert(now);
@@ -169,14 +172,6 @@ impl Piece {
     /// The name of a slice of it.
     pub fn slice(&self, range: &Range<Lsn>) -> Slice {
         slice_of(self.segment(), range, self.size)
-    }
-}
-
-/// Grows in a few steps, so that a cluster that writes little takes little memory.
-fn reserve(content: &mut BytesMut, whole: usize) {
-    if content.capacity() - content.len() < 256 << 10 && content.capacity() < whole {
-        let wanted = (content.len() * 4).clamp(1 << 20, whole);
-        content.reserve(wanted.saturating_sub(content.len()));
     }
 }
 
