@@ -57,20 +57,6 @@ impl fmt::Display for RecoveryTarget {
     }
 }
 
-/// A time that does not say which moment it means.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a moment in time; write date, time and offset, as in 2026-11-22 09:30:00+01:00 or 2026-11-22T08:30:00Z")]
-pub struct ParseTargetTimeError(pub String);
-
-/// Reads a time with its offset from UTC. A time without one is refused: the server, this program and the person who types
-/// may each mean another.
-///
-/// # Errors
-/// Not a time, or no offset.
-pub fn parse_target_time(text: &str) -> Result<Timestamp, ParseTargetTimeError> {
-    text.trim().parse().map_err(|_| ParseTargetTimeError(text.to_owned()))
-}
-
 /// Which timeline recovery follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TargetTimeline {
@@ -246,18 +232,6 @@ pub fn is_omitted(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_without_an_offset_is_refused_with_an_example() {
-        for text in ["2026-11-22 09:30:00", "2026-11-22", "yesterday", "", "2026-11-22T09:30:00[Europe/Berlin]"] {
-            let error = parse_target_time(text).expect_err(text);
-            assert!(error.to_string().contains("2026-11-22 09:30:00+01:00"));
-        }
-        let expected: Timestamp = "2026-11-22T08:30:00.5Z".parse().unwrap();
-        for text in ["2026-11-22 09:30:00.5+01:00", "2026-11-22T08:30:00.5Z", " 2026-11-22 08:30:00.5+00 "] {
-            assert_eq!(parse_target_time(text), Ok(expected), "{text}");
-        }
-    }
 
     #[test]
     fn exactly_one_target_is_set_and_the_others_are_cleared() {
