@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::Result;
 use super::delay::Delays;
 use super::known::Known;
-use super::piece::{Piece, piece_start, slice_of};
+use super::piece::{Piece, piece_bytes, piece_start, slice_of};
 use super::progress::Progress;
 use super::report::Report;
 use super::slicing::{SliceRule, StoredSlice, plan};
@@ -274,7 +274,7 @@ impl Inflow {
 
     fn digest(&mut self, finished: Finished) {
         tracing::debug!(upload = ?finished.upload, took = ?finished.took, stored = %self.stored(), "finished");
-        let obsolete = match finished.upload {
+        let mut obsolete = match finished.upload {
             Upload::Slice(name) => {
                 self.put_time = finished.took.max(self.put_time * 7 / 8);
                 self.slice_stored(name)
@@ -282,7 +282,14 @@ impl Inflow {
             Upload::Segment(_) | Upload::Piece(_) => self.piece_stored(finished.range.start),
             Upload::Delete => Vec::new(),
         };
+        obsolete.retain(|slice| !self.is_kept(slice));
         self.uploader.delete(obsolete);
+    }
+
+    /// Whether a slice is a whole piece of a large segment: it is stored under this very name for good, whatever else it was made for.
+    const fn is_kept(&self, slice: &Slice) -> bool {
+        let size = self.size();
+        piece_bytes(size) < size.bytes() && slice.bytes.end - slice.bytes.start >= piece_bytes(size)
     }
 
     /// Notes a slice that is stored now, and returns those that are not needed any more.
@@ -325,3 +332,6 @@ impl Inflow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

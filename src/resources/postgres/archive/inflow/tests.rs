@@ -1,0 +1,37 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::codec::Compression;
+use crate::pg::{SystemId, TimelineId};
+use crate::repository::{Lineage, NewLineage, Repository, ResourceKind, ResourceName};
+use crate::storage::FileStore;
+
+const MB: u64 = 1 << 20;
+
+/// An archive of 64 MiB segments, whose pieces are slices.
+async fn archive(directory: &std::path::Path) -> WalArchive {
+    let store = Arc::new(FileStore::create(directory).await.unwrap());
+    let (repository, _) = Repository::create(store, Compression::default()).await.unwrap();
+    let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
+    let segment_size = SegmentSize::try_from(64 * MB).unwrap();
+    let lineage = Lineage { system_id: SystemId(7), segment_size, postgres_major: 17, created_at: clock::now() };
+    repository.add_lineage(&resource, &lineage, NewLineage::OnlyFirst).await.unwrap();
+    repository.wal(&resource, &lineage)
+}
+
+#[tokio::test]
+async fn a_whole_piece_is_never_deleted_as_a_slice() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path()).await;
+    let begin = Begin { timeline: TimelineId(1), lsn: Lsn(80 * MB) };
+    let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
+    let rule = SliceRule { max_delay: Duration::ZERO, synchronous: true };
+    let mut inflow = Inflow::new(&archive, begin, Known::default(), rule, &Report::new(&resource), Delays::default());
+    // The store is asked for the piece and, because that takes a while, for a slice with the same bytes, which has the same name.
+    inflow.take(&vec![0; 16 << 20], clock::instant());
+    inflow.settle().await.unwrap();
+    assert_eq!(inflow.stored(), Lsn(96 * MB));
+    let segment = SegmentName::new(begin.timeline, SegmentNumber(1), archive.segment_size());
+    let stored = archive.slices(segment).await.unwrap();
+    assert_eq!(stored, [Slice { segment, bytes: 16 * MB..32 * MB }], "what is acknowledged is stored");
+}
