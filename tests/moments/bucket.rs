@@ -26,7 +26,9 @@ fn a_marked_moment_comes_back_from_a_bucket_whose_server_died() {
         let site = Site::new(&bucket(&server), &cluster.conninfo());
         site.holdfast.start_agent();
         // What was committed before has waited for the agent, and counts.
-        site.wait_until_streaming();
+        site.holdfast.wait_until(DEADLINE, "WAL is streamed", || {
+            site.status().is_some_and(|status| status["agent"]["clusters"][0]["state"] == "streaming")
+        });
         let load = cluster.pgbench_background(&LOAD);
         loss_window_is_small(&site);
         let moment = under_kills(&site, &mut dice, |dice| {

@@ -7,7 +7,7 @@ use pg_fixtures::postgres::Installation;
 use crate::dice::Dice;
 use crate::disaster::{By, comes_back};
 use crate::kills::under_kills;
-use crate::site::Site;
+use crate::site::{DIRECTORY, Site};
 
 const LOAD: [&str; 6] = ["-c", "2", "-R", "100", "-T", "3600"];
 
@@ -21,7 +21,7 @@ fn a_marked_moment_of_a_server_in_a_container_comes_back() {
     let installation = Installation::major(17);
     let container = Container::start(&[("fsync", "off")]);
     container.pgbench(&installation, &["-i", "-q", "-s", "1"]);
-    let site = Site::in_a_directory(&container.conninfo().replace('\\', "\\\\"));
+    let site = Site::new(DIRECTORY, &container.conninfo().replace('\\', "\\\\"));
     let load = container.pgbench_background(&installation, &LOAD);
     site.holdfast.start_agent();
     let (moment, load) = under_kills(&site, &mut dice, |dice| {

@@ -7,7 +7,7 @@ use pg_fixtures::postgres::{Cluster, Installation, Load};
 use crate::dice::{Dice, rounds};
 use crate::disaster::{By, comes_back, comes_back_and_starts};
 use crate::kills::under_kills;
-use crate::site::{DEADLINE, Site};
+use crate::site::{DEADLINE, DIRECTORY, Site};
 
 /// Slow enough for a busy machine, quick enough that something is always on its way.
 const LOAD: [&str; 6] = ["-c", "4", "-R", "200", "-T", "3600"];
@@ -26,7 +26,7 @@ fn a_marked_moment_comes_back_whatever_is_killed() {
             let cluster = Cluster::builder(&installation).start();
             cluster.pgbench(&["-i", "-q", "-s", "2"]);
             cluster.sql(TABLES);
-            let site = Site::in_a_directory(&cluster.conninfo());
+            let site = Site::new(DIRECTORY, &cluster.conninfo());
             let [one, other] = live(&cluster, &site, &mut dice);
             cluster.kill9();
             site.holdfast.kill9();

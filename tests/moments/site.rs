@@ -10,6 +10,9 @@ use serde_json::Value;
 /// Longer than anything here takes on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
+/// A repository in a directory.
+pub const DIRECTORY: &str = "url = \"file://{scratch}/store\"";
+
 /// The program, its configuration and its repository.
 pub struct Site {
     pub holdfast: Holdfast,
@@ -17,12 +20,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// With a new repository in a directory.
-    pub fn in_a_directory(conninfo: &str) -> Self {
-        Self::new("url = \"file://{scratch}/store\"", conninfo)
-    }
-
-    /// With a new repository; `repository` is that part of the configuration.
+    /// With a new repository; `repository` is that part of the configuration, such as `DIRECTORY`.
     pub fn new(repository: &str, conninfo: &str) -> Self {
         let port = FreePort::take();
         let configuration = format!(
@@ -39,13 +37,6 @@ impl Site {
     pub fn status(&self) -> Option<Value> {
         let output = self.holdfast.try_run(&["status", "--output", "json"]);
         output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("status is JSON"))
-    }
-
-    /// Waits until the agent receives WAL.
-    pub fn wait_until_streaming(&self) {
-        self.holdfast.wait_until(DEADLINE, "WAL is streamed", || {
-            self.status().is_some_and(|status| status["agent"]["clusters"][0]["state"] == "streaming")
-        });
     }
 
     /// Waits until status proves that the cluster can be recovered up to there.
