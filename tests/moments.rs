@@ -14,6 +14,8 @@ mod dice;
 mod directory;
 #[path = "moments/disaster.rs"]
 mod disaster;
+#[path = "moments/disks.rs"]
+mod disks;
 #[path = "moments/kills.rs"]
 mod kills;
 #[path = "stores/seaweed.rs"]

@@ -4,16 +4,25 @@ use std::fmt;
 
 /// A failed operation on a store.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation} of {object} in {store}: {failure}")]
+#[error("{operation}{} {store}: {failure}", Of(.object))]
 pub struct Error {
     /// The store's URL, without secrets.
     pub store: String,
     /// What was tried: "get", "put", "list", ...
     pub operation: &'static str,
-    /// The key or prefix.
+    /// The key or prefix; empty for the store as a whole.
     pub object: String,
     /// Why it failed.
     pub failure: Failure,
+}
+
+/// ` of OBJECT in`, or nothing where it is the whole store.
+struct Of<'a>(&'a str);
+
+impl fmt::Display for Of<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, " of {} in", self.0) }
+    }
 }
 
 /// Why an operation failed.
@@ -59,7 +68,9 @@ impl Error {
             Failure::Full(_) => Some("free space in the store or raise its quota; WAL waits in the replication slot until then"),
             Failure::ReadOnly(_) => Some("make the store writable; WAL waits in the replication slot until then"),
             Failure::Unavailable(_) => Some("check that the store runs and can be reached from this host"),
-            Failure::Corrupt(_) => Some("the object was altered or cut short after it was stored; run 'holdfast verify'"),
+            Failure::Corrupt(_) => Some(
+                "the object was altered or cut short after it was stored; bring it back from a copy, or take a new base backup",
+            ),
             Failure::NotFound | Failure::Other(_) => None,
         }
     }

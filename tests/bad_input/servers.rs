@@ -1,0 +1,64 @@
+//! Servers that do not let Holdfast in, or cannot serve it.
+
+use pg_fixtures::agent::Holdfast;
+use pg_fixtures::postgres::{Builder, Cluster, Installation};
+
+use crate::support::{configuration, names, refusal};
+
+/// What `init` says about a server, given as the role's conninfo.
+fn init_fails(conninfo: &str, words: &[&str]) {
+    let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), &configuration(conninfo));
+    names(&refusal(&holdfast, &["init"], 1), words);
+    let lineages = holdfast.scratch().path().join("store/postgres");
+    assert!(!lineages.exists(), "something was written for a cluster that cannot be used");
+}
+
+fn cluster() -> Builder {
+    Cluster::builder(&Installation::newest())
+}
+
+#[test]
+fn a_role_that_is_not_let_in_is_told_what_to_change() {
+    let closed = "host replication locked 127.0.0.1/32 scram-sha-256\nlocal replication barred reject";
+    let cluster = cluster().hba(closed).start();
+    cluster.sql(
+        "CREATE ROLE locked LOGIN REPLICATION PASSWORD 'right'; CREATE ROLE barred LOGIN REPLICATION; CREATE ROLE plain LOGIN",
+    );
+    let wrong = format!("{} password=wrong-one", cluster.tcp_conninfo_of("locked"));
+    init_fails(&wrong, &["password authentication failed", "locked", "hint:", "password"]);
+    init_fails(&cluster.conninfo_of("barred"), &["pg_hba.conf", "hint:", "replication"]);
+    init_fails(&cluster.conninfo_of("plain"), &["REPLICATION", "hint:"]);
+}
+
+#[test]
+fn a_server_that_has_no_room_is_told_apart_from_one_that_cannot() {
+    let full = cluster().setting("max_replication_slots", "1").start();
+    full.sql("SELECT pg_create_physical_replication_slot('another')");
+    init_slot_fails(&full, &["max_replication_slots", "hint:"]);
+    let none = cluster().setting("max_wal_senders", "0").start();
+    init_fails(&none.conninfo(), &["max_wal_senders", "hint:"]);
+    let minimal = cluster().setting("wal_level", "minimal").setting("max_wal_senders", "0").start();
+    init_fails(&minimal.conninfo(), &["hint:", "wal_level"]);
+}
+
+/// The cluster itself can be used, and is known then; only its slot is missing.
+fn init_slot_fails(cluster: &Cluster, words: &[&str]) {
+    let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), &configuration(&cluster.conninfo()));
+    names(&refusal(&holdfast, &["init"], 1), words);
+    cluster.sql("SELECT pg_drop_replication_slot('another')");
+    names(&holdfast.run(&["init"]), &["replication slot 'holdfast' created"]);
+}
+
+#[test]
+fn another_clusters_repository_is_refused_before_a_byte_is_written() {
+    let (one, other) = (cluster().start(), cluster().start());
+    let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), &configuration(&one.conninfo()));
+    holdfast.run(&["init"]);
+    holdfast.configure(&configuration(&other.conninfo()));
+    for command in ["init", "backup"] {
+        let said = refusal(&holdfast, &[command], 1);
+        names(&said, &[&one.system_identifier(), &other.system_identifier(), "hint:"]);
+    }
+    assert_eq!(other.sql("SELECT count(*) FROM pg_replication_slots"), "0", "not even a slot is made");
+    assert!(!holdfast.scratch().path().join("store/postgres/main/data").exists());
+}
