@@ -100,27 +100,35 @@ fn a_backup_is_reported_and_listed_for_people_and_for_programs() {
     }
 }
 
+/// Waits for the end of a command that must succeed: what it printed, and how many kB of memory it took at its peak.
+fn measured(command: Child) -> (Value, u64) {
+    let status = format!("/proc/{}/status", command.id());
+    let mut most = 0;
+    let ended = poll::try_until(DEADLINE, || {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        most = most.max(peak.unwrap_or(0));
+        peak.is_none()
+    });
+    assert!(ended, "it takes too long");
+    let output = finished(command);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    (json(&output.stdout), most)
+}
+
 #[test]
 fn memory_stays_small_whatever_the_size_of_the_cluster() {
-    const MEMORY_KB_MAX: u64 = 150_000;
+    const MEMORY_KB: std::ops::Range<u64> = 10_000..150_000;
     for compression in ["zstd", "lz4"] {
         let (cluster, holdfast) = prepared(compression);
         add_ballast(&cluster, 1024);
-        let backup = spawn(&holdfast, &["backup", "postgres/main", "--output", "json"]);
-        let status = format!("/proc/{}/status", backup.id());
-        let mut most = 0;
-        let ended = poll::try_until(DEADLINE, || {
-            let text = fs::read_to_string(&status).unwrap_or_default();
-            let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
-            most = most.max(peak.unwrap_or(0));
-            peak.is_none()
-        });
-        assert!(ended, "the backup takes too long");
-        let output = finished(backup);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let taken = json(&output.stdout);
+        let (taken, most) = measured(spawn(&holdfast, &["backup", "postgres/main", "--output", "json"]));
         println!("{compression}: {most} kB at most, {} s", taken["duration_s"]);
-        assert!(taken["plain_bytes"].as_u64() > Some(1 << 30) && (10_000..MEMORY_KB_MAX).contains(&most), "{most} kB");
+        assert!(taken["plain_bytes"].as_u64() > Some(1 << 30) && MEMORY_KB.contains(&most), "{most} kB");
+        let to = holdfast.scratch().path().join("restored").display().to_string();
+        let (_, most) = measured(spawn(&holdfast, &["restore", "--to", &to, "--output", "json"]));
+        println!("{compression}: {most} kB at most to restore");
+        assert!(MEMORY_KB.contains(&most), "{most} kB");
     }
 }
 

@@ -12,6 +12,9 @@ use crate::site::{DEADLINE, DIRECTORY, Site};
 /// Slow enough for a busy machine, quick enough that something is always on its way.
 const LOAD: [&str; 6] = ["-c", "4", "-R", "200", "-T", "3600"];
 
+/// Those below, of and above the size of the pieces that are stored.
+const SEGMENT_SIZES: [u32; 3] = [1, 16, 64];
+
 /// Tables of all sorts that pgbench does not have.
 const TABLES: &str = "CREATE TABLE wide AS SELECT i, repeat(md5(i::text), 200) AS text FROM generate_series(1, 500) AS i; \
                       CREATE INDEX ON wide (i); CREATE TABLE empty (i int)";
@@ -22,19 +25,24 @@ fn a_marked_moment_comes_back_whatever_is_killed() {
     for _ in 0..rounds() {
         let first = dice.below(3);
         for (installation, number) in Installation::all().into_iter().zip(first..) {
-            println!("PostgreSQL {}", installation.version());
-            let cluster = Cluster::builder(&installation).start();
+            let megabytes = SEGMENT_SIZES[small(dice.below(3))];
+            println!("PostgreSQL {}, segments of {megabytes} MB", installation.version());
+            let cluster = Cluster::builder(&installation).wal_segment_size(megabytes).start();
             cluster.pgbench(&["-i", "-q", "-s", "2"]);
             cluster.sql(TABLES);
             let site = Site::new(DIRECTORY, &cluster.conninfo());
             let [one, other] = live(&cluster, &site, &mut dice);
             cluster.kill9();
             site.holdfast.kill9();
-            let by = |number: u64| By::ALL[usize::try_from(number % 3).expect("small")];
+            let by = |number: u64| By::ALL[small(number % 3)];
             comes_back(&site, &installation, &one, by(number));
             comes_back_and_starts(&site, &installation, &other, by(number + 1));
         }
     }
+}
+
+fn small(number: u64) -> usize {
+    usize::try_from(number).expect("a small number")
 }
 
 /// A life with a base backup under load, two marked moments, and both the agent and the server dying in between.
