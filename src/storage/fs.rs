@@ -11,9 +11,8 @@ mod upload;
 mod walk;
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{ConditionalPut, Entry, Error, Failure, ObjectKey, Put, Result, Store, Upload};
+use crate::codec::buffer;
 use root::Root;
 
 /// What a piece of blocking work returns: errors without the operation and the object, which `FileStore::run` adds.
@@ -164,9 +164,10 @@ fn read_range(path: &Path, range: &Range<u64>) -> io::Result<Bytes> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
     let wanted = range.end.min(size).saturating_sub(range.start);
-    let mut bytes = vec![0; usize::try_from(wanted).map_err(|_| io::ErrorKind::OutOfMemory)?];
-    file.read_exact_at(&mut bytes, range.start)?;
-    Ok(bytes.into())
+    let mut bytes = buffer(usize::try_from(wanted).map_err(|_| io::ErrorKind::OutOfMemory)?);
+    (&file).seek(io::SeekFrom::Start(range.start))?;
+    (&file).take(wanted).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == wanted { Ok(bytes.into()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 fn entry((name, metadata): (String, std::fs::Metadata)) -> Done<Entry> {

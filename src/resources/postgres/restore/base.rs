@@ -84,7 +84,12 @@ pub async fn check_objects(backups: &Backups, backup: &BackupEntry) -> Result<()
 pub async fn write(backups: &Backups, backup: &BackupEntry, site: &Site, written: &Written) -> Result<Unfinished> {
     let places = Arc::new(Places::new(site, backup)?);
     places.create_all()?;
-    let job = Arc::new(pack::Job { backups: backups.clone(), backup: backup.clone(), places: Arc::clone(&places) });
+    let job = Arc::new(pack::Job {
+        memory: pack::memory(),
+        backups: backups.clone(),
+        backup: backup.clone(),
+        places: Arc::clone(&places),
+    });
     let packs: Vec<(PackName, String)> = backup.packs().iter().map(|(name, pack, _)| (*name, pack.name.clone())).collect();
     let restored = packs.into_iter().map(|(name, object)| pack::restore(Arc::clone(&job), name, object, written.clone()));
     let mut held: Vec<writer::HeldBack> = stream::iter(restored).buffer_unordered(PACKS_AT_ONCE).try_collect().await?;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::pack::Fetched;
 use super::{CONTROL_FILE, Places, Written};
-use crate::codec::Frame;
 use crate::repository::{EntryKind, PackArchive, PackEntry, PackIndex};
 use crate::resources::postgres::restore::error::{Error, Result};
 
@@ -59,10 +59,10 @@ impl Writer {
     }
 
     /// Takes the frames in order until there are no more. Blocks.
-    pub(super) fn run(mut self, mut frames: mpsc::Receiver<(Frame, Vec<u8>)>) -> Result<HeldBack> {
+    pub(super) fn run(mut self, mut frames: mpsc::Receiver<Fetched>) -> Result<HeldBack> {
         self.next_entry()?;
-        while let Some((frame, plain)) = frames.blocking_recv() {
-            self.take(frame.plain_offset, &plain)?;
+        while let Some(Fetched { frame, plain, .. }) = &frames.blocking_recv() {
+            self.take(frame.plain_offset, plain)?;
             self.written.add(plain.len() as u64);
         }
         match self.open {
