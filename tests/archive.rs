@@ -10,6 +10,8 @@ mod kills;
 mod memory;
 #[path = "archive/promotion.rs"]
 mod promotion;
+#[path = "archive/revert.rs"]
+mod revert;
 #[path = "archive/site.rs"]
 mod site;
 #[path = "archive/streaming.rs"]

@@ -3,7 +3,8 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::{Context, Outcome, context, exit};
+use super::{Context, Outcome, context, exit, live};
+use crate::agent::AgentStatus;
 use crate::operations::check::{Finding, Level, REPOSITORY, check_cluster, check_repository, worst};
 use crate::repository::ResourceName;
 
@@ -34,6 +35,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
             findings.extend(check_cluster(repository.as_ref(), &resource, cluster).await);
         }
     }
+    findings.extend(live::status(config.agent.listen).await.iter().flat_map(from_agent));
     let report = Report { level: worst(&findings), findings };
     context.output.result(&report, text);
     Ok(match report.level {
@@ -54,4 +56,18 @@ fn text(report: &Report) -> String {
         format!("{level}  {}: {}{hint}", finding.object, finding.found)
     };
     report.findings.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// What a running agent knows and the repository does not tell: that the store takes nothing, that WAL waits.
+fn from_agent(agent: &AgentStatus) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for receiver in &agent.clusters {
+        let bad = |found: String, hint| Finding::bad(Level::Critical, &receiver.resource, found, hint);
+        let troubles = receiver.store_trouble.iter().chain(&receiver.trouble);
+        findings
+            .extend(troubles.map(|trouble| bad(format!("the agent is in trouble: {}", trouble.message), trouble.hint.clone())));
+        let warn = |warning: &String| Finding::bad(Level::Warning, &receiver.resource, warning.clone(), None);
+        findings.extend(receiver.warnings.iter().map(warn));
+    }
+    findings
 }

@@ -9,6 +9,11 @@ use crate::operations::prepare::{Prepared, prepare_cluster};
 use crate::repository::{NewLineage, Repository, Stored};
 use crate::storage::probe::{self, Verdict};
 
+/// A new repository for a cluster that was streamed before: the old one may only be out of sight.
+const SLOT_WITHOUT_REPOSITORY: &str = "WARNING: this repository is new, but the replication slot was there already. If the cluster had a \
+repository here before, it is not mounted, or the url has changed: WAL stored from now on would be missing there. Then stop, remove \
+this new repository, and bring the old one back.";
+
 /// What `init` takes.
 #[derive(Args)]
 pub(super) struct Options {
@@ -53,6 +58,9 @@ impl Report {
             let Prepared { resource, system_id, server_version, new, slot } = cluster;
             lines.push(format!("{resource} {}: system identifier {system_id}, PostgreSQL {server_version}", done(*new)));
             lines.extend(slot.iter().map(|slot| format!("{resource} replication slot '{}' {}", slot.name, done(slot.created))));
+        }
+        if self.created && self.clusters.iter().any(|cluster| cluster.slot.as_ref().is_some_and(|slot| !slot.created)) {
+            lines.push(SLOT_WITHOUT_REPOSITORY.to_owned());
         }
         lines.push("next: start 'holdfast agent', then 'holdfast backup'".to_owned());
         lines.join("\n")

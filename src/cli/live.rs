@@ -63,6 +63,7 @@ fn receiver_lines(receiver: &ReceiverStatus) -> Vec<String> {
 fn stream_line(receiver: &ReceiverStatus) -> String {
     let state = match receiver.state {
         State::Starting => "is starting",
+        State::Streaming if receiver.store_trouble.is_some() => "STREAMS, BUT THE STORE TAKES NOTHING",
         State::Streaming => "streams",
         State::Stalled => "WAITS FOR THE STORE",
         State::Waiting => "IS IN TROUBLE and tries again",

@@ -95,6 +95,6 @@ pub(super) fn logging(common: &Common) {
     if common.output == Format::Json {
         subscriber.json().init();
     } else {
-        subscriber.with_target(false).init();
+        subscriber.with_target(false).with_ansi(stderr().is_terminal()).init();
     }
 }

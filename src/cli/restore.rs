@@ -104,12 +104,12 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     let plan = make_plan(&repository, &resource, options).await?;
     let site = survey(&plan.backup, &options.to, &options.tablespace_map).map_err(restore::Error::from)?;
     let programs = programs(options, &plan);
-    context.output.note(&plan.to_string());
-    context.output.note(&site_text(&site));
     if options.dry_run {
         let next = "nothing was changed (--dry-run)".to_owned();
         return Ok(report(context, &Report { plan, site, restored: false, recovered: None, next }));
     }
+    context.output.note(&plan.to_string());
+    context.output.note(&site_text(&site));
     let programs = match (programs, options.start) {
         (Ok(programs), _) => Some(programs),
         (Err(error), true) => return Err(error.into()),

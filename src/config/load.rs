@@ -71,7 +71,7 @@ fn explain(message: &str) -> String {
     let known: Vec<&str> = quoted.collect();
     let nearest = known.iter().max_by(|a, b| strsim::jaro(a, unknown).total_cmp(&strsim::jaro(b, unknown)));
     let likely = nearest.filter(|key| strsim::jaro(key, unknown) > 0.7);
-    let meant = likely.map(|key| format!("; did you mean '{key}'?")).unwrap_or_default();
+    let meant = likely.map_or_else(|| ".".to_owned(), |key| format!("; did you mean '{key}'?"));
     format!("unknown key '{unknown}'{meant} Known here: {}", known.join(", "))
 }
 

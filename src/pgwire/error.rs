@@ -202,7 +202,9 @@ impl Failure {
             Self::NotReached(_) => "check host and port, that the server runs, its listen_addresses, and firewalls between",
             Self::OtherRole { .. } => "name all servers of the cluster in host=..., or change target_session_attrs",
             Self::Tls(_) => "check sslmode and sslrootcert here, and ssl, ssl_cert_file and ssl_key_file on the server",
-            Self::Authentication(_) => "check channel_binding, require_auth and the password here, and the method in pg_hba.conf",
+            Self::Authentication(_) => {
+                "give the password (conninfo, PGPASSWORD, or ~/.pgpass with mode 0600); check channel_binding and require_auth here, and the method in pg_hba.conf"
+            }
             Self::WrongPassword => {
                 "check the password (conninfo, PGPASSWORD or ~/.pgpass); to set a new one: ALTER ROLE ... PASSWORD '...'"
             }

@@ -63,7 +63,9 @@ impl Error {
     #[must_use]
     pub const fn hint(&self) -> Option<&'static str> {
         match self.failure {
-            Failure::NoStore(_) => Some("create the bucket or directory, or correct [repository] url; then run 'holdfast init'"),
+            Failure::NoStore(_) => Some(
+                "mount it, or correct [repository] url; only where there never was a repository, run 'holdfast init' (it makes a directory; a bucket is yours to make)",
+            ),
             Failure::Denied(_) => Some("check the credentials and the permissions that they have in this bucket or directory"),
             Failure::Full(_) => Some("free space in the store or raise its quota; WAL waits in the replication slot until then"),
             Failure::ReadOnly(_) => Some("make the store writable; WAL waits in the replication slot until then"),

@@ -11,12 +11,15 @@ use crate::resources::postgres::source;
 
 /// How far what is stored may lie behind the server before that is worth a word, in bytes: two segments of the default size.
 const BEHIND_BYTES_MAX: u64 = 32 << 20;
+/// So many files may wait for `archive_command` on a server that writes fast.
+const WAITING_MAX: i64 = 3;
 
 /// Looks at one cluster.
 pub async fn check_cluster(repository: Option<&Repository>, resource: &ResourceName, cluster: &Postgres) -> Vec<Finding> {
     let object = resource.to_string();
     let (mut findings, server) = check_server(&object, cluster).await;
     findings.extend(check_slot(&object, cluster).await);
+    findings.extend(check_archiver(&object, cluster).await);
     if let Some(repository) = repository {
         findings.extend(check_stored(repository, resource, server.as_ref()).await);
     }
@@ -88,6 +91,33 @@ fn judge_slot(object: &str, name: &str, slot: Option<&SlotState>) -> Vec<Finding
         return critical(format!("the slot '{name}' is about to be lost"), hint);
     }
     vec![Finding::ok(object, format!("WAL is streamed through the slot '{name}'"))]
+}
+
+/// Whether `archive_command`, where there is one, gets rid of its files: what it cannot store stays in `pg_wal`, and fills the disk.
+async fn check_archiver(object: &str, cluster: &Postgres) -> Vec<Finding> {
+    // What the role may not see is no finding: streaming needs no archive_command.
+    let Ok(Some((waiting, failed))) = look_at_archiver(cluster).await else { return Vec::new() };
+    let hint =
+        "see the server's log for what archive_command says; the program must be in its PATH and may need --socket and --config";
+    if failed || waiting > WAITING_MAX {
+        let found = format!("archive_command fails or lags behind: {waiting} files wait in pg_wal/archive_status");
+        return vec![Finding::bad(Level::Critical, object, found, Some(hint.to_owned()))];
+    }
+    vec![Finding::ok(object, format!("archive_command keeps up: {waiting} files wait"))]
+}
+
+/// How many files wait to be archived, and whether the last attempt failed; none where nothing is archived.
+async fn look_at_archiver(cluster: &Postgres) -> Result<Option<(i64, bool)>, source::Error> {
+    const DOING: &str = "looking at the archiver";
+    let sql = SqlConnection::connect(&source::conninfo(cluster)?).await?;
+    let mode = sql.query_one(DOING, "SELECT current_setting('archive_mode') AS mode", &[]).await?;
+    if sql.get::<&str>(DOING, &mode, "mode")? == "off" {
+        return Ok(None);
+    }
+    let statement = "SELECT (SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready') AS waiting, \
+                     coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) AS failed FROM pg_stat_archiver";
+    let row = sql.query_one(DOING, statement, &[]).await?;
+    Ok(Some((sql.get(DOING, &row, "waiting")?, sql.get(DOING, &row, "failed")?)))
 }
 
 /// Whether what is stored can be restored, and reaches up to now.

@@ -95,6 +95,11 @@ pub(super) fn pair(hosts: &str, addresses: &str, ports: &str) -> Result<Vec<Host
         .collect()
 }
 
+/// In a URI whose password has a slash that is not escaped, what stands in the port's place is a part of the password.
+fn shown(port: &str) -> &str {
+    if port.bytes().all(|byte| byte.is_ascii_digit()) { port } else { "(not shown: it is no number)" }
+}
+
 fn spec(host: &str, address: &str, port: &str) -> Result<HostSpec, ConnInfoError> {
     let host = match host {
         "" => Host::Local,
@@ -107,7 +112,11 @@ fn spec(host: &str, address: &str, port: &str) -> Result<HostSpec, ConnInfoError
     };
     let port = match port {
         "" => DEFAULT_PORT,
-        text => text.parse().ok().filter(|port| *port != 0).ok_or_else(|| ConnInfoError::invalid("port", text, "1 to 65535"))?,
+        text => text
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(|| ConnInfoError::invalid("port", shown(text), "1 to 65535"))?,
     };
     Ok(HostSpec { host, address, port })
 }

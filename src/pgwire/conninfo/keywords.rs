@@ -14,7 +14,12 @@ pub(super) fn split(text: &str) -> Result<Vec<(String, String)>, ConnInfoError> 
         let keyword = take_keyword(&mut characters);
         skip_space(&mut characters);
         if characters.next() != Some('=') {
-            return Err(ConnInfoError::Syntax(format!("no '=' after '{}'", keyword.escape_default())));
+            // The word may be the second half of a password with a space: it is not shown.
+            let place =
+                pairs.last().map_or_else(String::new, |(last, _): &(String, String)| format!(" after the value of '{last}'"));
+            return Err(ConnInfoError::Syntax(format!(
+                "a word without '='{place}; a value with spaces stands in quotes, as in password='a b'"
+            )));
         }
         skip_space(&mut characters);
         let value = take_value(&mut characters)

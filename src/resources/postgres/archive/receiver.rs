@@ -21,6 +21,7 @@ use super::slicing::SliceRule;
 use super::slot::{self, Seen};
 use super::{Error, Result};
 use crate::config::{self, Postgres};
+use crate::pg::Lsn;
 use crate::pgwire::{ConnInfo, Failure, ReplicationConnection, WalStream};
 use crate::repository::{Repository, ResourceName};
 use crate::sys::clock::{self, Deadline};
@@ -40,6 +41,8 @@ pub struct Receiver {
     task: Task,
     /// Kept from one stream to the next.
     delays: Mutex<Delays>,
+    /// Up to where the stream that has just ended on an open connection was stored: what was compared with this very server.
+    followed: Mutex<Option<Lsn>>,
 }
 
 impl Receiver {
@@ -52,7 +55,7 @@ impl Receiver {
         let info = info.with_default_application_name(&cluster.application_name);
         let rule = SliceRule { max_delay: cluster.max_delay.0, synchronous: cluster.synchronous };
         let task = Task { repository, resource, info, slot: cluster.slot.parse()?, rule, report };
-        Ok(Self { task, delays: Mutex::default() })
+        Ok(Self { task, delays: Mutex::default(), followed: Mutex::default() })
     }
 
     /// Runs until it is asked to stop.
@@ -104,11 +107,12 @@ impl Receiver {
         stop: &CancellationToken,
     ) -> Result<Option<ReplicationConnection>> {
         self.task.report.update(|status| status.state = State::Starting);
+        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|_| open.is_some());
         let mut connection = match open {
             Some(connection) => connection,
             None => ReplicationConnection::connect(&self.task.info).await?,
         };
-        let plan = self.task.plan(&mut connection).await?;
+        let plan = self.task.plan(&mut connection, followed).await?;
         let known = self.task.known(&plan).await?;
         let mut stream = match self.task.stream(connection, &plan).await {
             Err(Error::Server(error)) if matches!(error.failure(), Failure::SlotLost) => return self.replace_slot().await,
@@ -157,6 +161,7 @@ impl Receiver {
             Ok(End::Switched { next, switch }) => {
                 tracing::info!(%resource, timeline = %plan.begin.timeline, %next, %switch, "the timeline ends");
                 inflow.settle().await?;
+                *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = Some(inflow.stored());
                 return Ok(Some(stream.into_connection()?));
             }
             Ok(End::ServerClosed) => {

@@ -50,19 +50,26 @@ impl Plan {
     }
 }
 
+/// Where to go on. What lies stored behind the slot's position may come from another life of this cluster (a snapshot that was put back)
+/// or from a clone of it: it is streamed again, and compared when it is stored again, before anything behind it is acknowledged.
+fn goal(stored: Option<Lsn>, reserved: Lsn, followed: Option<Lsn>) -> Lsn {
+    stored.map_or(reserved, |stored| stored.min(reserved.max(followed.unwrap_or_default())))
+}
+
 impl Task {
-    /// Finds out where to go on. Nothing is written before it is sure that this is the right cluster.
+    /// Finds out where to go on. Nothing is written before it is sure that this is the right cluster. `followed` is the end of what this
+    /// very connection has just delivered and the store has taken.
     ///
     /// # Errors
     /// Those of the server and the repository: another cluster, above all.
-    pub async fn plan(&self, connection: &mut ReplicationConnection) -> Result<Plan> {
+    pub async fn plan(&self, connection: &mut ReplicationConnection, followed: Option<Lsn>) -> Result<Plan> {
         let identity = connection.identify_system().await?;
         let archive = self.archive(connection, identity).await?;
         let chain = self.history(connection, &archive, identity.timeline).await?;
         let reserved = slot::ensure(connection, &self.slot).await?.unwrap_or(identity.flushed);
         let stored = find_stored_end(&archive, &chain, reserved).await?;
         let gaps = archive.gaps().await?;
-        let goal = past_gaps(&chain, &gaps, stored.unwrap_or(reserved));
+        let goal = past_gaps(&chain, &gaps, goal(stored, reserved, followed));
         let begin = begin_at(&chain, goal, archive.segment_size());
         self.describe(connection, identity, &archive, &chain).await?;
         tracing::info!(
@@ -196,6 +203,15 @@ mod tests {
         assert_eq!(past_gaps(&chain, &gaps, Lsn(100)), Lsn(400));
         assert_eq!(past_gaps(&chain, &gaps, Lsn(101)), Lsn(101));
         assert_eq!(past_gaps(&chain, &gaps, Lsn(200)), Lsn(200), "a gap of another timeline");
+    }
+
+    #[test]
+    fn what_lies_stored_behind_the_slot_is_streamed_again_before_anything_behind_it_is_acknowledged() {
+        let (slot, stored) = (Lsn(200), Lsn(900));
+        assert_eq!(goal(Some(stored), slot, None), slot);
+        assert_eq!(goal(Some(stored), slot, Some(Lsn(700))), Lsn(700), "what this connection has delivered is known");
+        assert_eq!(goal(Some(Lsn(100)), slot, Some(Lsn(700))), Lsn(100), "what is missing is asked for");
+        assert_eq!(goal(None, slot, None), slot);
     }
 
     #[test]
