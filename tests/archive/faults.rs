@@ -109,19 +109,51 @@ fn a_slot_that_was_dropped_is_a_gap_where_wal_is_gone_and_none_where_it_is_not()
         cluster.sql("CHECKPOINT");
     }
     site.holdfast.start_agent();
-    site.wait_for(end_of_wal(&cluster));
+    let end = end_of_wal(&cluster);
+    site.wait_for(end);
     let gaps = site.receiver().map(|status| status.gaps).unwrap_or_default();
     assert_eq!(gaps.len(), 1, "{gaps:?}");
     assert_eq!(gaps[0].start, stored);
     assert!(gaps[0].end > stored && gaps[0].end <= end_of_wal(&cluster));
     let content = site.content(TimelineId(1));
     assert_eq!(content.end_from(Lsn(gaps[0].start.0 - 1)), gaps[0].start, "the gap begins where the stored WAL ends");
-    assert!(content.end_from(gaps[0].end) >= end_of_wal(&cluster));
+    assert!(content.end_from(gaps[0].end) >= end);
     // Another start goes on behind the gap, and does not find a new one.
     site.holdfast.crash_and_restart();
     cluster.pgbench(&["-c", "2", "-t", "100"]);
     site.wait_for(end_of_wal(&cluster));
     assert_eq!(site.receiver().map(|status| status.gaps), Some(gaps));
+}
+
+#[test]
+fn a_slot_that_was_lost_is_made_anew_and_what_was_received_is_saved() {
+    let cluster = server(&Installation::newest())
+        .setting("wal_keep_size", "0")
+        .setting("max_wal_size", "64MB")
+        .setting("max_slot_wal_keep_size", "64MB")
+        .start();
+    let site = Site::new(&cluster, "");
+    site.holdfast.start_agent();
+    site.wait_for(end_of_wal(&cluster));
+    let away = site.store().with_extension("away");
+    std::fs::rename(site.store(), &away).expect("hide the store");
+    let acknowledged_before = acknowledged(&cluster).expect("something is acknowledged");
+    cluster.pgbench(&["-i", "-s", "20", "-q"]);
+    cluster.sql("CHECKPOINT");
+    site.holdfast
+        .wait_until(DEADLINE, "the slot is lost", || cluster.sql("SELECT wal_status FROM pg_replication_slots") == "lost");
+    let received = site.receiver().and_then(|status| status.received).expect("something was received");
+    std::fs::rename(&away, site.store()).expect("bring the store back");
+    site.holdfast.wait_until(DEADLINE, "the slot is made anew", || {
+        cluster.sql("SELECT count(*) FROM pg_replication_slots WHERE active AND wal_status = 'reserved'") == "1"
+    });
+    cluster.pgbench(&["-c", "2", "-t", "100"]);
+    let end = end_of_wal(&cluster);
+    site.wait_for(end);
+    let gaps = site.receiver().map(|status| status.gaps).unwrap_or_default();
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert!(gaps[0].start >= received && received > acknowledged_before, "{gaps:?}, received up to {received}");
+    assert!(site.content(TimelineId(1)).end_from(gaps[0].end) >= end);
 }
 
 #[test]

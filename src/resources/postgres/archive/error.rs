@@ -55,6 +55,11 @@ pub enum Error {
         "the server waits for WAL to be stored that cannot be stored now; the connection was closed, so that it is not held up"
     )]
     HoldingUp,
+    /// Nothing could be stored for a while, and there is no room for more.
+    #[error(
+        "the store does not take what was received; the connection was closed until it does, so that the server is not held up"
+    )]
+    StoreBehind,
     /// A task ended without a result.
     #[error("a task ended early: {0}")]
     Interrupted(String),
@@ -67,7 +72,7 @@ impl Error {
         match self {
             Self::Server(error) => error.is_retryable(),
             Self::Repository(error) => error.is_retryable(),
-            Self::HoldingUp | Self::Interrupted(_) | Self::ServerBehind { .. } => true,
+            Self::HoldingUp | Self::StoreBehind | Self::Interrupted(_) | Self::ServerBehind { .. } => true,
             _ => false,
         }
     }
@@ -89,7 +94,7 @@ impl Error {
                 "a standby catches up by itself; if the server was set back to an older state without a promotion, it continues \
                  another history under the same timeline: promote it, or give it a resource name of its own"
             }
-            Self::History(_) | Self::HoldingUp | Self::Interrupted(_) => return None,
+            Self::History(_) | Self::HoldingUp | Self::StoreBehind | Self::Interrupted(_) => return None,
         };
         Some(text.to_owned())
     }

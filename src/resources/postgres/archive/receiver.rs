@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::delay::Delays;
 use super::gap::is_removed;
 use super::inflow::Inflow;
+use super::known::Known;
 use super::pause::Pause;
 use super::report::{Report, State, Trouble};
 use super::session::{End, Session};
@@ -24,16 +25,22 @@ use crate::config::{self, Postgres};
 use crate::pg::Lsn;
 use crate::pgwire::{ConnInfo, Failure, ReplicationConnection, WalStream};
 use crate::repository::{Repository, ResourceName};
-use crate::sys::clock::{self, Deadline};
+use crate::sys::clock;
 
 /// How long the rest may take to be stored when the agent is asked to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// How long the goodbye to the server may take.
 const GOODBYE_DEADLINE: Duration = Duration::from_secs(2);
-/// What was received when the stream broke is tried to be stored this long before the server is asked again, which may still have it.
-const RESCUE_STEP: Duration = Duration::from_secs(5);
 /// A stream that lasted so long was a good one: the next failure is the first of a new run.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
+
+/// What came of an attempt to begin.
+enum Begun {
+    /// A stream.
+    Streaming { plan: Plan, known: Known, stream: Box<WalStream> },
+    /// Nothing yet, but the next attempt will find things better; with the connection, if it can be used again.
+    Mended(Option<ReplicationConnection>),
+}
 
 /// Streams the WAL of one cluster into the repository.
 #[derive(Debug)]
@@ -107,6 +114,18 @@ impl Receiver {
         stop: &CancellationToken,
     ) -> Result<Option<ReplicationConnection>> {
         self.task.report.update(|status| status.state = State::Starting);
+        let begun = tokio::select! {
+            begun = self.begin(open) => begun?,
+            () = stop.cancelled() => return Ok(None),
+        };
+        match begun {
+            Begun::Streaming { plan, known, stream } => self.receive(plan, known, *stream, stop).await,
+            Begun::Mended(connection) => Ok(connection),
+        }
+    }
+
+    /// Finds out where to go on and begins there; or mends what is in the way of that.
+    async fn begin(&self, open: Option<ReplicationConnection>) -> Result<Begun> {
         let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|_| open.is_some());
         let mut connection = match open {
             Some(connection) => connection,
@@ -114,14 +133,25 @@ impl Receiver {
         };
         let plan = self.task.plan(&mut connection, followed).await?;
         let known = self.task.known(&plan).await?;
-        let mut stream = match self.task.stream(connection, &plan).await {
-            Err(Error::Server(error)) if matches!(error.failure(), Failure::SlotLost) => return self.replace_slot().await,
+        match self.task.stream(connection, &plan).await {
+            Ok(stream) => Ok(Begun::Streaming { plan, known, stream: Box::new(stream) }),
+            Err(Error::Server(error)) if matches!(error.failure(), Failure::SlotLost) => self.replace_slot().await,
             Err(Error::Server(error)) if is_removed(&error) => {
                 self.task.record_gap(&plan, error).await?;
-                return Ok(None);
+                Ok(Begun::Mended(None))
             }
-            stream => stream?,
-        };
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Receives what a stream brings, to its end.
+    async fn receive(
+        &self,
+        plan: Plan,
+        known: Known,
+        mut stream: WalStream,
+        stop: &CancellationToken,
+    ) -> Result<Option<ReplicationConnection>> {
         let mut delays = std::mem::take(&mut *self.delays.lock().unwrap_or_else(PoisonError::into_inner));
         delays.restart(plan.new_from);
         let mut inflow = Inflow::new(&plan.archive, plan.begin, known, self.task.rule, &self.task.report, delays);
@@ -169,6 +199,11 @@ impl Receiver {
                 self.rescue(&mut inflow, stop).await?;
             }
             Err(Error::Server(error)) if is_removed(&error) => self.task.record_gap(&plan, error).await?,
+            Err(error @ Error::StoreBehind) => {
+                tracing::warn!(%resource, "{error}");
+                drop(stream);
+                self.rescue(&mut inflow, stop).await?;
+            }
             Err(error @ (Error::Server(_) | Error::HoldingUp | Error::Interrupted(_))) => {
                 drop(stream);
                 self.complain(&error, &Pause::default());
@@ -180,10 +215,10 @@ impl Receiver {
         Ok(None)
     }
 
-    async fn replace_slot(&self) -> Result<Option<ReplicationConnection>> {
+    async fn replace_slot(&self) -> Result<Begun> {
         let mut connection = ReplicationConnection::connect(&self.task.info).await?;
         slot::replace(&mut connection, &self.task.slot).await?;
-        Ok(Some(connection))
+        Ok(Begun::Mended(Some(connection)))
     }
 
     /// Stores the rest and tells the server so.
@@ -198,21 +233,22 @@ impl Receiver {
         }
     }
 
-    /// The stream is broken, and what was received last may be the only copy that is left: it is stored, unless the server is back, which
-    /// has it too, because it was not acknowledged.
+    /// The stream is broken, and what was received last may be the only copy that is left: it is stored, however long that takes.
+    /// Meanwhile the slot is watched.
     async fn rescue(&self, inflow: &mut Inflow, stop: &CancellationToken) -> Result<()> {
-        let end = Deadline::after(STOP_DEADLINE);
-        loop {
-            if let Ok(settled) = timeout(RESCUE_STEP, inflow.settle()).await {
-                let stored = inflow.stored();
-                self.task.report.update(|status| status.stored = status.stored.max(Some(stored)));
-                return settled;
-            }
-            let back = matches!(timeout(RESCUE_STEP, ReplicationConnection::connect(&self.task.info)).await, Ok(Ok(_)));
-            if back || stop.is_cancelled() && end.has_passed() {
-                return Ok(());
-            }
+        if inflow.is_settled() {
+            return Ok(());
         }
+        self.task.report.update(|status| status.state = State::Stalled);
+        let (seen, _watched) = watch::channel(Seen::default());
+        let settled = tokio::select! {
+            settled = inflow.settle() => settled,
+            () = slot::watch(self.task.info.clone(), self.task.slot.clone(), self.task.report.clone(), seen) => Ok(()),
+            () = stopped_for(stop, STOP_DEADLINE) => Ok(()),
+        };
+        let stored = inflow.stored();
+        self.task.report.update(|status| status.stored = status.stored.max(Some(stored)));
+        settled
     }
 }
 

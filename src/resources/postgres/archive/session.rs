@@ -2,7 +2,9 @@
 //!
 //! While the store is behind nothing is read, so that memory stays bounded, and statuses are still sent, so that the server does not
 //! take the agent for dead. A server that shuts down waits until its last WAL is flushed: if that cannot be stored soon,
-//! the stream ends with `HoldingUp`, and what is in memory is stored when the store is back.
+//! the stream ends with `HoldingUp`, and what is in memory is stored when the store is back. A walsender whose client does not read
+//! cannot even be ended by its server (the checkpointer, which ends it to give up a slot, would wait for it), so a stream that
+//! has not been read from for long is ended too: `StoreBehind`.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,8 @@ use crate::sys::clock;
 
 /// How long a server may wait for an answer that says that all is flushed.
 const URGENT_DEADLINE: Duration = Duration::from_millis(2500);
+/// How long nothing may be read because nothing could be stored.
+const STALL_MAX: Duration = Duration::from_secs(10);
 /// How often the report is brought up to date at most.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 /// How often, at most, a status is sent because something was stored, unless somebody waits for it.
@@ -51,6 +55,8 @@ struct Times {
     told: Instant,
     /// When the server has waited long enough for its last WAL to be flushed.
     urgent: Option<Instant>,
+    /// Since when nothing is read and nothing has been stored.
+    stalled: Option<Instant>,
 }
 
 /// A stream and what becomes of it.
@@ -76,7 +82,7 @@ impl<'a> Session<'a> {
         seen: watch::Receiver<Seen>,
     ) -> Self {
         let now = clock::instant();
-        let times = Times { status: now, last_status: now, told: now, urgent: None };
+        let times = Times { status: now, last_status: now, told: now, urgent: None, stalled: None };
         let synchronous = inflow.is_synchronous();
         Self { stream, inflow, plan, report, seen, synchronous, server_end: Lsn::INVALID, times }
     }
@@ -94,7 +100,9 @@ impl<'a> Session<'a> {
                 self.send_status(now).await?;
             }
             self.check_patience(now)?;
-            let (has_room, wake) = (self.inflow.has_room(), self.wake(now));
+            let has_room = self.inflow.has_room();
+            self.times.stalled = self.times.stalled.or(Some(now)).filter(|_| !has_room);
+            let wake = self.wake(now);
             tokio::select! {
                 () = stop.cancelled() => return Ok(End::Stopped),
                 event = self.stream.next(), if has_room => {
@@ -103,6 +111,7 @@ impl<'a> Session<'a> {
                     }
                 }
                 advanced = self.inflow.finished() => {
+                    self.times.stalled = None;
                     if advanced? {
                         self.advanced().await?;
                     }
@@ -119,7 +128,8 @@ impl<'a> Session<'a> {
 
     fn wake(&self, now: Instant) -> Instant {
         let tell = if self.inflow.is_settled() { now + Duration::from_secs(5) } else { now + TELL_EVERY };
-        let due = self.inflow.due().into_iter().chain(self.times.urgent);
+        let stall = self.times.stalled.map(|since| since + STALL_MAX);
+        let due = self.inflow.due().into_iter().chain(self.times.urgent).chain(stall);
         due.fold(self.times.status.min(tell), Instant::min)
     }
 
@@ -186,7 +196,11 @@ impl<'a> Session<'a> {
     fn check_patience(&self, now: Instant) -> Result<()> {
         let waits = self.times.urgent.is_some_and(|deadline| now >= deadline);
         let closing = !self.inflow.has_room() && self.seen.borrow().shutting_down;
-        if waits || closing { Err(Error::HoldingUp) } else { Ok(()) }
+        if waits || closing {
+            return Err(Error::HoldingUp);
+        }
+        let stalled = self.times.stalled.is_some_and(|since| now >= since + STALL_MAX);
+        if stalled { Err(Error::StoreBehind) } else { Ok(()) }
     }
 
     /// What may be reported: the end of the stored prefix, once that is not less than what was acknowledged before.
