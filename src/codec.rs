@@ -8,14 +8,12 @@
 //! read is trusted with memory beyond what the caller allows. Compressed frames always state their plain size and carry a
 //! checksum of it, so that the public programs check them too.
 
-mod buffer;
 mod compression;
 mod envelope;
 mod error;
 mod frames;
 mod hash;
 
-pub use buffer::buffer;
 pub use compression::{Compression, ParseCompressionError};
 pub use envelope::{FORMAT, HEADER_BYTES, Header, Stored, open, read_header, seal};
 pub use error::{Error, Part};

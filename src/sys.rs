@@ -1,5 +1,6 @@
-//! The machine below: the clock, durable files, a local PostgreSQL.
+//! The machine below: the clock, large buffers, durable files, a local PostgreSQL.
 
+pub mod buffer;
 pub mod clock;
 pub mod durable;
 pub mod local_postgres;

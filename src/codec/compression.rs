@@ -8,7 +8,8 @@ use std::str::FromStr;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Error, Part, buffer};
+use super::{Error, Part};
+use crate::sys::buffer::buffer;
 
 /// How content is compressed. Written `zstd`, `zstd:3` or `lz4`.
 ///

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{ConditionalPut, Entry, Error, Failure, ObjectKey, Put, Result, Store, Upload};
-use crate::codec::buffer;
+use crate::sys::buffer::buffer;
 use root::Root;
 
 /// What a piece of blocking work returns: errors without the operation and the object, which `FileStore::run` adds.

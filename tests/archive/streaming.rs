@@ -17,7 +17,7 @@ fn what_is_committed_is_stored_within_the_delay() {
         let begin = cluster.sql("SELECT redo_lsn FROM pg_control_checkpoint()").parse().expect("a position");
         site.holdfast.start_agent();
         site.wait_for(end_of_wal(&cluster));
-        let load = cluster.pgbench_background(&["-c", "4", "-T", "600"]);
+        let load = cluster.pgbench_background(&["-c", "4", "-R", "200", "-T", "600"]);
         std::thread::sleep(Duration::from_secs(15));
         load.stop();
         let end = end_of_wal(&cluster);

@@ -14,7 +14,8 @@ const LAYERS: [&[&str]; 6] = [
 ];
 
 /// Who may use a folder of the same layer, and why.
-const SIBLINGS: [(&str, &str, &str); 3] = [
+const SIBLINGS: [(&str, &str, &str); 4] = [
+    ("codec", "sys", "large buffers are given back to the operating system when they are dropped"),
     ("storage", "sys", "a directory as a store needs durable files, and decorators need the clock"),
     ("config", "repository", "what a configuration declares is named as the repository names it: KIND/NAME"),
     ("pgwire", "config", "a connection takes passwords and PG* variables from the environment, which only config reads"),

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::codec::buffer;
 use crate::pg::records::Activity;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId};
 use crate::repository::Slice;
+use crate::sys::buffer::buffer;
 
 /// No piece is larger.
 const PIECE_BYTES_MAX: u64 = 16 << 20;
