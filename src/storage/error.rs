@@ -64,7 +64,7 @@ impl Error {
     pub const fn hint(&self) -> Option<&'static str> {
         match self.failure {
             Failure::NoStore(_) => Some(
-                "mount it, or correct [repository] url; only where there never was a repository, run 'holdfast init' (it makes a directory; a bucket is yours to make)",
+                "mount it, or correct [repository] url; only where there never was a repository: create the bucket, or let 'holdfast init' make the directory",
             ),
             Failure::Denied(_) => Some("check the credentials and the permissions that they have in this bucket or directory"),
             Failure::Full(_) => Some("free space in the store or raise its quota; WAL waits in the replication slot until then"),
