@@ -10,6 +10,7 @@ mod gaps;
 mod keys;
 mod marker;
 mod name;
+mod record;
 mod wal;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use error::{Error, Result};
 pub use gaps::{Gap, GapCause};
 pub use marker::Marker;
 pub use name::{ResourceKind, ResourceName, ResourceNameError};
+pub use record::{Damaged, Listed};
 pub use wal::{Lineage, NewLineage, Slice, StoredWal, WalAbout, WalArchive, WalObject, WalSource};
 
 use crate::codec::{Compression, Header, open, read_header, seal};

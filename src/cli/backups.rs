@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::output::{bytes, table};
 use super::{Context, Outcome, exit};
 use crate::pg::{Lsn, SystemId, TimelineId};
-use crate::repository::{BackupEntry, BackupId, ResourceName};
+use crate::repository::{BackupEntry, BackupId, Damaged, ResourceName};
 
 /// What `backups` takes.
 #[derive(Args)]
@@ -59,6 +59,8 @@ impl From<&BackupEntry> for Line {
 #[derive(Serialize)]
 struct Report {
     backups: Vec<Line>,
+    /// Catalog entries that cannot be read.
+    damaged: Vec<Damaged>,
 }
 
 pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
@@ -67,13 +69,15 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
         config.cluster(options.resource.as_ref())?;
     }
     let repository = context.repository(&config).await?;
-    let mut backups = Vec::new();
+    let mut report = Report { backups: Vec::new(), damaged: Vec::new() };
     for (resource, _) in config.clusters() {
         if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) {
-            backups.extend(repository.backups(&resource).list().await?.iter().map(Line::from));
+            let listed = repository.backups(&resource).list().await?;
+            report.backups.extend(listed.records.iter().map(Line::from));
+            report.damaged.extend(listed.damaged);
         }
     }
-    context.output.result(&Report { backups }, Report::text);
+    context.output.result(&report, Report::text);
     Ok(exit::DONE)
 }
 
@@ -81,10 +85,12 @@ const HEADINGS: [&str; 9] = ["RESOURCE", "ID", "STARTED", "DURATION", "SIZE", "S
 
 impl Report {
     fn text(&self) -> String {
-        if self.backups.is_empty() {
-            return "no backups; 'holdfast backup' takes one".to_owned();
-        }
-        table(&HEADINGS, self.backups.iter().map(Line::cells))
+        let mut lines = match self.backups.is_empty() {
+            true => vec!["no backups; 'holdfast backup' takes one".to_owned()],
+            false => vec![table(&HEADINGS, self.backups.iter().map(Line::cells))],
+        };
+        lines.extend(self.damaged.iter().map(damaged));
+        lines.join("\n")
     }
 }
 
@@ -102,6 +108,11 @@ impl Line {
             version(self.server_version),
         ]
     }
+}
+
+/// A record that cannot be read, as people must see it.
+pub(super) fn damaged(damaged: &Damaged) -> String {
+    format!("DAMAGED: {damaged}\n  -> {}", Damaged::HINT)
 }
 
 /// A server's version as people write it: 150018 is 15.18.

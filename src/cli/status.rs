@@ -3,6 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::backups::damaged;
 use super::{Context, Outcome, exit, live};
 use crate::agent::AgentStatus;
 use crate::operations::status::{ClusterStatus, cluster_status};
@@ -78,6 +79,7 @@ fn cluster_lines(cluster: &ClusterStatus) -> Vec<String> {
             gap.timeline, gap.start, gap.end, gap.noticed_at
         ));
     }
+    lines.extend(cluster.damaged.iter().map(|record| format!("  {}", damaged(record).replace('\n', "\n  "))));
     lines.push(format!("  proven at {}", cluster.proven_at));
     lines
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::windows::{BackupFacts, TimelineFacts, Window, windows};
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId, WalFileName};
-use crate::repository::{BackupEntry, Gap, Lineage, Repository, ResourceName, Result, WalAbout, WalArchive};
+use crate::repository::{BackupEntry, Damaged, Error, Gap, Repository, ResourceName, Result, WalAbout, WalArchive};
 use crate::resources::postgres::archive::coverage::stored_through;
 use crate::sys::clock;
 
@@ -32,6 +32,8 @@ pub struct ClusterStatus {
     pub newest_backup: Option<BackupEntry>,
     /// WAL that was lost.
     pub gaps: Vec<Gap>,
+    /// Records in the repository that cannot be read: what they tell of is not in the windows.
+    pub damaged: Vec<Damaged>,
 }
 
 /// Finds out what the repository proves about the newest lineage of a cluster.
@@ -39,9 +41,18 @@ pub struct ClusterStatus {
 /// # Errors
 /// When the store fails, or nothing was ever stored for the cluster.
 pub async fn cluster_status(repository: &Repository, resource: &ResourceName) -> Result<ClusterStatus> {
-    let lineage = repository.newest_lineage(resource).await?;
+    let mut lineages = repository.lineages(resource).await?;
+    let mut damaged = std::mem::take(&mut lineages.damaged);
+    let Some(lineage) = lineages.records.pop() else {
+        // Nothing is stored, or a damaged record hides what is.
+        return Err(damaged.first().map_or_else(|| repository.unknown(resource), Error::from));
+    };
     let archive = repository.wal(resource, &lineage);
-    let backups = backups_of(repository, resource, &lineage).await?;
+    let listed = repository.backups(resource).list().await?;
+    let of_lineage = |backup: &BackupEntry| backup.postgres().system_id == lineage.system_id;
+    let backups: Vec<BackupEntry> = listed.records.into_iter().filter(of_lineage).collect();
+    let gaps = archive.gaps().await?;
+    damaged.extend(listed.damaged.into_iter().chain(gaps.damaged));
     let timelines = timeline_facts(&archive, &backups).await?;
     let facts: Vec<BackupFacts> = backups.iter().map(BackupFacts::from).collect();
     let windows = windows(&facts, &timelines);
@@ -57,14 +68,9 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
         last_commit,
         backups: backups.len(),
         newest_backup: backups.last().cloned(),
-        gaps: archive.gaps().await?,
+        gaps: gaps.records,
+        damaged,
     })
-}
-
-async fn backups_of(repository: &Repository, resource: &ResourceName, lineage: &Lineage) -> Result<Vec<BackupEntry>> {
-    let mut backups = repository.backups(resource).list().await?;
-    backups.retain(|backup| backup.postgres().system_id == lineage.system_id);
-    Ok(backups)
 }
 
 /// What is stored of each timeline, from the first backup on it, or from its fork, to its end.

@@ -11,10 +11,9 @@ pub use id::{BackupId, BackupIdError};
 pub use pack::{EntryKind, PackArchive, PackEntry, PackIndex, PackName};
 pub use path::EntryPath;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 
-use super::marker::to_json;
-use super::{Error, Repository, ResourceName, Result, Stored, keys};
+use super::{Damaged, Error, Listed, Repository, ResourceName, Result, Stored, keys, record};
 use crate::storage::{ObjectKey, Put, list_all};
 
 /// How many catalog entries are read at once.
@@ -47,7 +46,7 @@ impl Backups {
     /// `Error::Malformed` where an entry of that id is there: ids are not reused.
     pub async fn put(&self, entry: &BackupEntry) -> Result<Stored> {
         let key = keys::backup(&self.resource, &entry.id);
-        match self.repository.store.put_if_absent(&key, to_json(entry)).await? {
+        match self.repository.store.put_if_absent(&key, record::seal(entry)).await? {
             Put::Created => Ok(Stored::New),
             Put::AlreadyExists if self.read(&key).await? == *entry => Ok(Stored::Identical),
             Put::AlreadyExists => Err(Error::Malformed {
@@ -69,27 +68,40 @@ impl Backups {
         }
     }
 
-    /// All backups, the oldest first.
+    /// All backups, the oldest first, and the entries that cannot be read. One that is removed meanwhile is neither.
     ///
     /// # Errors
-    /// When the store fails or an entry cannot be read.
-    pub async fn list(&self) -> Result<Vec<BackupEntry>> {
+    /// When the store fails.
+    pub async fn list(&self) -> Result<Listed<BackupEntry>> {
         let listed = list_all(self.repository.store.as_ref(), &keys::backups(&self.resource)).await?;
-        let reads = listed.into_iter().map(|line| async move { self.read(&line.key).await });
-        let mut entries: Vec<BackupEntry> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
-        entries.sort_by(|a, b| (a.started_at, a.id.as_str()).cmp(&(b.started_at, b.id.as_str())));
-        Ok(entries)
+        let reads = listed.into_iter().map(|line| async move { (self.read(&line.key).await, line.key) });
+        let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
+        let mut found = Listed::default();
+        while let Some((read, key)) = reads.next().await {
+            match read {
+                Ok(entry) => found.records.push(entry),
+                Err(Error::Storage(error)) if error.is_not_found() => {}
+                Err(error) => found.damaged.push(Damaged::of(&key, error)?),
+            }
+        }
+        found.records.sort_by(|a, b| (a.started_at, a.id.as_str()).cmp(&(b.started_at, b.id.as_str())));
+        found.damaged.sort_by(|a, b| a.object.cmp(&b.object));
+        Ok(found)
     }
 
     async fn read(&self, key: &ObjectKey) -> Result<BackupEntry> {
         let bytes = self.repository.store.get(key).await?;
         let malformed = |detail: String| Error::Malformed { object: key.to_string(), detail };
-        let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+        let json = record::open(key, &bytes)?;
         let format =
             json.get("format").and_then(serde_json::Value::as_u64).ok_or_else(|| malformed("it has no format".into()))?;
         if format > u64::from(ENTRY_FORMAT) {
             return Err(malformed(format!("it has format {format}; this version of Holdfast reads up to {ENTRY_FORMAT}")));
         }
-        serde_json::from_value(json).map_err(|error| malformed(error.to_string()))
+        let entry: BackupEntry = record::value(key, json)?;
+        if key.file_name() != format!("{}.json", entry.id) {
+            return Err(malformed(format!("it is the entry of backup {}", entry.id)));
+        }
+        Ok(entry)
     }
 }

@@ -5,11 +5,10 @@ use std::ops::Range;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::marker::to_json;
 use super::wal::WalArchive;
-use super::{Error, Result, Stored, keys};
+use super::{Damaged, Error, Listed, Result, Stored, keys, record};
 use crate::pg::{Lsn, TimelineId};
-use crate::storage::{Put, list_all};
+use crate::storage::{Entry, Put, list_all};
 
 /// Why WAL is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +16,8 @@ use crate::storage::{Put, list_all};
 pub enum GapCause {
     /// The server removed it before it was stored: the slot was lost, dropped or made too late.
     RemovedByServer,
+    /// The record of it is damaged; where it was is known from the record's name.
+    Unknown,
 }
 
 /// A stretch of WAL that is not stored and cannot be had any more.
@@ -49,25 +50,48 @@ impl WalArchive {
     /// When it cannot be stored.
     pub async fn put_gap(&self, gap: &Gap) -> Result<Stored> {
         let key = keys::gap(self.resource(), self.system_id(), gap.timeline, &(gap.start..gap.end));
-        match self.repository().store.put_if_absent(&key, to_json(gap)).await? {
+        match self.repository().store.put_if_absent(&key, record::seal(gap)).await? {
             Put::Created => Ok(Stored::New),
             Put::AlreadyExists => Ok(Stored::Identical),
         }
     }
 
-    /// All recorded gaps, in no particular order.
+    /// All recorded gaps, in the order of their timelines and positions. One whose record is damaged is among them: its name says where
+    /// it is.
     ///
     /// # Errors
-    /// When the store fails or a record cannot be read.
-    pub async fn gaps(&self) -> Result<Vec<Gap>> {
-        let store = &self.repository().store;
-        let mut gaps = Vec::new();
-        for entry in list_all(store.as_ref(), &keys::gaps(self.resource(), self.system_id())).await? {
-            let bytes = store.get(&entry.key).await?;
-            let malformed =
-                |error: serde_json::Error| Error::Malformed { object: entry.key.to_string(), detail: error.to_string() };
-            gaps.push(serde_json::from_slice(&bytes).map_err(malformed)?);
+    /// When the store fails.
+    pub async fn gaps(&self) -> Result<Listed<Gap>> {
+        let mut found = Listed::default();
+        for entry in list_all(self.repository().store.as_ref(), &keys::gaps(self.resource(), self.system_id())).await? {
+            match self.gap(&entry).await {
+                Ok(gap) => found.records.push(gap),
+                Err(Error::Storage(error)) if error.is_not_found() => {}
+                Err(error) => {
+                    found.damaged.push(Damaged::of(&entry.key, error)?);
+                    found.records.extend(named(&entry));
+                }
+            }
         }
-        Ok(gaps)
+        Ok(found)
     }
+
+    async fn gap(&self, entry: &Entry) -> Result<Gap> {
+        let bytes = self.repository().store.get(&entry.key).await?;
+        let gap: Gap = record::value(&entry.key, record::open(&entry.key, &bytes)?)?;
+        if keys::gap(self.resource(), self.system_id(), gap.timeline, &(gap.start..gap.end)) == entry.key {
+            return Ok(gap);
+        }
+        let detail = format!("it tells of a gap from {} to {} on timeline {}", gap.start, gap.end, gap.timeline);
+        Err(Error::Malformed { object: entry.key.to_string(), detail })
+    }
+}
+
+/// What the name of a damaged record says: `TIMELINE-START-END.json`.
+fn named(entry: &Entry) -> Option<Gap> {
+    let name = entry.key.file_name().strip_suffix(".json")?;
+    let mut parts = name.split('-').map(|digits| u64::from_str_radix(digits, 16).ok());
+    let (timeline, start, end) = (parts.next()??, parts.next()??, parts.next()??);
+    let timeline = TimelineId(u32::try_from(timeline).ok()?);
+    Some(Gap { timeline, start: Lsn(start), end: Lsn(end), cause: GapCause::Unknown, noticed_at: entry.modified })
 }

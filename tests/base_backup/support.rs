@@ -104,7 +104,7 @@ impl Bench {
 
     /// What the catalog lists.
     pub async fn listed(&self) -> Vec<BackupEntry> {
-        self.repository.backups(&self.resource).list().await.expect("a catalog")
+        self.repository.backups(&self.resource).list().await.expect("a catalog").records
     }
 
     /// The files below the folder of all backups' content.

@@ -1,8 +1,10 @@
 //! Damaged and missing objects are named and nothing can be started; nor can a restore that was interrupted.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
 
+use pg_fixtures::ServerUser;
 use pg_fixtures::postgres::{Cluster, Installation};
 
 use super::support::{Story, until};
@@ -59,4 +61,72 @@ fn an_interrupted_restore_does_not_start() {
         assert!(started.is_err(), "a half restored cluster has started");
         assert!(String::from_utf8_lossy(&story.try_restore(&to, &[]).stderr).contains("did not finish"));
     }
+}
+
+/// What `holdfast` prints with `--output json`, and its exit code.
+fn json(story: &Story, arguments: &[&str]) -> (serde_json::Value, Option<i32>) {
+    let all: Vec<&str> = arguments.iter().chain(&["--output", "json"]).copied().collect();
+    let output = story.holdfast.try_run(&all);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let report = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output:?}"));
+    (report, output.status.code())
+}
+
+/// Changes a number in a record, which stays JSON.
+fn edit(path: &Path) {
+    let text = fs::read_to_string(path).expect("a record");
+    let edited = text.replace("\"files\": 1", "\"files\": 2").replace("\"postgres_major\": 1", "\"postgres_major\": 2");
+    let edited = edited.replace("\"files\": 9", "\"files\": 8");
+    assert_ne!(edited, text);
+    fs::set_permissions(path, fs::Permissions::from_mode(0o640)).expect("make the record writable");
+    fs::write(path, edited).expect("edit a record");
+}
+
+#[test]
+fn a_damaged_record_is_named_everywhere_and_hides_nothing_else() {
+    let story = Story::new(&Installation::newest());
+    story.cluster.sql("CREATE TABLE t AS SELECT generate_series(1, 100) i");
+    let (first, second) = (story.backup(), story.backup());
+    story.cluster.sql("INSERT INTO t VALUES (0)");
+    story.store_wal();
+    let system_id = first.postgres().system_id;
+    let entry = format!("postgres/main/backups/{}.json", second.id);
+    let lineage = format!("postgres/main/lineages/{system_id}.json");
+    let gap = format!("postgres/main/gaps/{system_id}/00000001-0000000000000000-0000000001000000.json");
+    let gap_path = story.repository().join(&gap);
+    fs::create_dir_all(gap_path.parent().expect("a folder")).expect("make the folder");
+    fs::write(&gap_path, "{ \"timeline\": 1, \"start\"").expect("write a record that is cut short");
+    edit(&story.repository().join(&entry));
+    edit(&story.repository().join(&lineage));
+    ServerUser::current().own_all(&story.repository());
+
+    let (backups, _) = json(&story, &["backups"]);
+    assert_eq!(backups["backups"][0]["id"], first.id.to_string());
+    assert_eq!((backups["backups"].as_array().map(Vec::len), &backups["damaged"][0]["object"]), (Some(1), &entry.clone().into()));
+    let (status, _) = json(&story, &["status"]);
+    let cluster = &status["clusters"][0];
+    let named: Vec<&str> = cluster["damaged"].as_array().into_iter().flatten().filter_map(|it| it["object"].as_str()).collect();
+    assert_eq!(named, [&lineage, &entry, &gap], "{status:#}");
+    assert_eq!((&cluster["gaps"][0]["cause"], cluster["windows"].as_array().map(Vec::len)), (&"unknown".into(), Some(1)));
+    let (check, code) = json(&story, &["check"]);
+    let critical = |object: &str| {
+        let found = |it: &serde_json::Value| it["found"].as_str().is_some_and(|found| found.contains(object));
+        check["findings"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|it| it["level"] == "critical" && found(it) && !it["hint"].is_null())
+    };
+    assert!(code == Some(2) && [&lineage, &entry, &gap].iter().all(|object| critical(object)), "{check:#}");
+    let text = story.holdfast.try_run(&["backups"]).stdout;
+    assert!(String::from_utf8_lossy(&text).contains(&format!("DAMAGED: {entry}")));
+
+    let to = story.place("plan").display().to_string();
+    let (report, _) = json(&story, &["restore", "--to", &to, "--dry-run"]);
+    assert_eq!(report["plan"]["backup"]["id"], first.id.to_string());
+    assert!(report["plan"]["warnings"].to_string().contains(&entry), "{report:#}");
+    let refused = story.refusal(&["--backup", second.id.as_str()]);
+    assert!(refused.contains("is damaged") && refused.contains("altered"), "{refused}");
+    let expected = pg_fixtures::checksum::Checksums::of(&story.cluster);
+    assert_eq!(story.restored_content("others", &[]), expected);
 }

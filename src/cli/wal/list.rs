@@ -5,11 +5,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::super::backups::damaged;
 use super::super::output::table;
 use super::super::{Context, Outcome, exit};
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId, WalFileName};
-use crate::repository::{Gap, ResourceName, StoredWal, WalArchive, WalObject};
+use crate::repository::{Damaged, Gap, Listed, ResourceName, StoredWal, WalArchive, WalObject};
 use crate::resources::postgres::archive::inventory::{Stretch, stretches};
 
 /// How many headers are read at once.
@@ -44,6 +45,8 @@ struct Report {
     segment_bytes: u64,
     timelines: Vec<Timeline>,
     gaps: Vec<Gap>,
+    /// Records of gaps that cannot be read.
+    damaged: Vec<Damaged>,
 }
 
 #[derive(Serialize)]
@@ -85,7 +88,8 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
         }
     }
     let (system_id, segment_bytes) = (archive.system_id(), archive.segment_size().bytes());
-    let report = Report { resource, system_id, segment_bytes, timelines, gaps: archive.gaps().await? };
+    let Listed { records: gaps, damaged } = archive.gaps().await?;
+    let report = Report { resource, system_id, segment_bytes, timelines, gaps, damaged };
     context.output.result(&report, Report::text);
     Ok(exit::DONE)
 }
@@ -141,6 +145,7 @@ impl Report {
         for gap in &self.gaps {
             text.push_str(&format!("gap on timeline {}: {} to {} was lost\n", gap.timeline, gap.start, gap.end));
         }
+        self.damaged.iter().for_each(|record| text.push_str(&damaged(record)));
         text
     }
 }

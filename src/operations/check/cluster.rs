@@ -6,7 +6,7 @@ use crate::operations::status::{ClusterStatus, cluster_status};
 use crate::pg::Lsn;
 use crate::pg::version::Version;
 use crate::pgwire::{ReplicationConnection, SlotName, SlotState, SqlConnection, SystemIdentity, WalStatus};
-use crate::repository::{Repository, ResourceName};
+use crate::repository::{Damaged, Repository, ResourceName};
 use crate::resources::postgres::source;
 
 /// How far what is stored may lie behind the server before that is worth a word, in bytes: two segments of the default size.
@@ -132,9 +132,18 @@ async fn check_stored(repository: &Repository, resource: &ResourceName, server: 
         Err(error) => Err(error),
     };
     match status {
-        Ok(status) => judge_status(&object, &status, server.map(|server| server.flushed)),
+        Ok(status) => {
+            let mut findings = judge_status(&object, &status, server.map(|server| server.flushed));
+            findings.extend(status.damaged.iter().map(|record| judge_damaged(&object, record)));
+            findings
+        }
         Err(error) => vec![Finding::bad(Level::Critical, &object, error.to_string(), error.hint())],
     }
+}
+
+/// A record that cannot be read: what it tells of may be lost with it.
+fn judge_damaged(object: &str, damaged: &Damaged) -> Finding {
+    Finding::bad(Level::Critical, object, damaged.to_string(), Some(Damaged::HINT.to_owned()))
 }
 
 fn judge_status(object: &str, status: &ClusterStatus, server: Option<Lsn>) -> Vec<Finding> {

@@ -102,9 +102,9 @@ impl Pusher {
     }
 
     async fn only_cluster(&self, file: &SourceFile) -> Result<SystemId> {
-        match self.repository.lineages(&self.resource).await?.as_slice() {
-            [lineage] => Ok(lineage.system_id),
-            _ => Err(Error::UnknownCluster { path: file.path().to_owned(), resource: self.resource.to_string() }),
+        match self.repository.only_lineage(&self.resource).await? {
+            Some(lineage) => Ok(lineage.system_id),
+            None => Err(Error::UnknownCluster { path: file.path().to_owned(), resource: self.resource.to_string() }),
         }
     }
 }

@@ -68,7 +68,7 @@ impl Task {
         let chain = self.history(connection, &archive, identity.timeline).await?;
         let reserved = slot::ensure(connection, &self.slot).await?.unwrap_or(identity.flushed);
         let stored = find_stored_end(&archive, &chain, reserved).await?;
-        let gaps = archive.gaps().await?;
+        let gaps = archive.gaps().await?.records;
         let goal = past_gaps(&chain, &gaps, goal(stored, reserved, followed));
         let begin = begin_at(&chain, goal, archive.segment_size());
         self.describe(connection, identity, &archive, &chain).await?;

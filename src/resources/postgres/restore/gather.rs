@@ -15,10 +15,11 @@ use crate::resources::postgres::archive::coverage::stored_through;
 /// # Errors
 /// When the store fails or a record cannot be read.
 pub async fn gather(repository: &Repository, resource: &ResourceName, wanted: Option<&BackupId>) -> Result<(Facts, WalArchive)> {
-    let all = repository.backups(resource).list().await?;
-    let lineage = lineage(repository, resource, &all, wanted).await?;
+    let listed = repository.backups(resource).list().await?;
+    let lineage = lineage(repository, resource, &listed.records, wanted).await?;
     let archive = repository.wal(resource, &lineage);
-    let backups: Vec<BackupEntry> = all.into_iter().filter(|entry| entry.postgres().system_id == lineage.system_id).collect();
+    let backups: Vec<BackupEntry> =
+        listed.records.into_iter().filter(|entry| entry.postgres().system_id == lineage.system_id).collect();
     let histories = histories(&archive).await?;
     let from = backups.iter().map(|entry| entry.postgres().start_lsn).min().unwrap_or_default();
     let mut stored = StoredWal::new();
@@ -26,8 +27,10 @@ pub async fn gather(repository: &Repository, resource: &ResourceName, wanted: Op
         stored.insert(timeline, stretches_of(&archive, timeline, from).await?);
     }
     let gaps = archive.gaps().await?;
+    let mut damaged = repository.lineages(resource).await?.damaged;
+    damaged.extend(listed.damaged.into_iter().chain(gaps.damaged));
     let (system_id, segment_size) = (lineage.system_id, lineage.segment_size);
-    Ok((Facts { system_id, segment_size, backups, histories, stored, gaps }, archive))
+    Ok((Facts { system_id, segment_size, backups, histories, stored, gaps: gaps.records, damaged }, archive))
 }
 
 async fn lineage(

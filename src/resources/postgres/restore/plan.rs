@@ -17,7 +17,7 @@ use crate::pg::history::Span;
 use crate::pg::records::Commit;
 use crate::pg::recovery::{RecoveryTarget, TargetAction};
 use crate::pg::{Lsn, SegmentNumber, SegmentSize, SystemId, TimelineId};
-use crate::repository::{BackupEntry, Gap};
+use crate::repository::{BackupEntry, Damaged, Gap};
 
 pub use choose::{Route, choose_route};
 pub use refusal::{Reason, Refusal};
@@ -38,6 +38,8 @@ pub struct Facts {
     pub stored: StoredWal,
     /// The recorded gaps.
     pub gaps: Vec<Gap>,
+    /// Records that cannot be read.
+    pub damaged: Vec<Damaged>,
 }
 
 /// A stretch of time and WAL that a cluster can be restored to.
@@ -144,7 +146,7 @@ const REPLAY_BYTES_PER_SECOND: u64 = 80 << 20;
 /// # Errors
 /// A refusal, where the target cannot be reached.
 pub fn plan(facts: &Facts, route: &Route, located: Located) -> Result<RestorePlan, Refusal> {
-    let refused = |reason: Reason| Refusal { reason, windows: route.windows(located.last) };
+    let refused = |reason: Reason| Refusal { reason, windows: route.windows(located.last), damaged: facts.damaged.clone() };
     let (stop, reached) = choose::stop(route, &located).map_err(refused)?;
     let backup = choose::backup(facts, route, &reached).map_err(refused)?.clone();
     choose::time_is_known(route, &located, &backup).map_err(refused)?;
@@ -165,7 +167,7 @@ pub fn plan(facts: &Facts, route: &Route, located: Located) -> Result<RestorePla
         plain_bytes: backup.plain_bytes,
         estimated_seconds: estimate(backup.plain_bytes, wal_bytes),
         windows: route.windows(located.last),
-        warnings: warnings(&located),
+        warnings: warnings(facts, &located),
         backup,
         located,
     })
@@ -183,9 +185,14 @@ fn parts(route: &Route, range: &Range<Lsn>) -> Vec<WalPart> {
     route.path.spans().iter().filter_map(part).collect()
 }
 
-fn warnings(located: &Located) -> Vec<String> {
+fn warnings(facts: &Facts, located: &Located) -> Vec<String> {
     let cut_short = "the transaction was not found where it was looked for: if the server meets no end of it, recovery fails";
-    located.search_cut_short.then(|| cut_short.to_owned()).into_iter().collect()
+    let damaged = |record: &Damaged| {
+        let Damaged { object, detail } = record;
+        format!("{object} is damaged, and what it tells of (a backup nearer to the target, a gap) is not in this plan: {detail}")
+    };
+    let cut_short = located.search_cut_short.then(|| cut_short.to_owned());
+    cut_short.into_iter().chain(facts.damaged.iter().map(damaged)).collect()
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl Around {
 }
 
 async fn gaps(archive: &WalArchive, name: SegmentName) -> Result<Vec<Evidence>> {
-    let gaps = archive.gaps().await?.into_iter().filter(|gap| gap.timeline == name.timeline());
+    let gaps = archive.gaps().await?.records.into_iter().filter(|gap| gap.timeline == name.timeline());
     Ok(gaps.map(|gap| Evidence::Gap { end: gap.end }).collect())
 }
 
@@ -84,7 +84,11 @@ async fn backed_up(archive: &WalArchive, backups: &Backups, name: SegmentName) -
         let same = detail.system_id == archive.system_id() && detail.timeline == name.timeline();
         same.then(|| Evidence::Backup { id: entry.id.clone(), stop: detail.stop_lsn })
     };
-    Ok(backups.list().await?.into_iter().filter_map(of_timeline).collect())
+    let listed = backups.list().await?;
+    for damaged in listed.damaged {
+        tracing::warn!(%damaged, "a backup that is not known cannot show that the WAL went on");
+    }
+    Ok(listed.records.into_iter().filter_map(of_timeline).collect())
 }
 
 /// What the stored history files say about a timeline.

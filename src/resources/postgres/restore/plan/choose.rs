@@ -11,7 +11,7 @@ use crate::pg::history::TimelineHistory;
 use crate::pg::records::Commit;
 use crate::pg::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
 use crate::pg::{Lsn, TimelineId};
-use crate::repository::BackupEntry;
+use crate::repository::{BackupEntry, BackupId};
 use crate::resources::postgres::restore::path::{path_to, stretches};
 use crate::resources::postgres::restore::target::Wanted;
 
@@ -41,9 +41,13 @@ pub(super) struct Reached {
 /// # Errors
 /// A refusal where there is no backup, or none on the timeline that was asked for.
 pub fn choose_route(facts: &Facts, wanted: &Wanted) -> Result<Route, Refusal> {
+    route(facts, wanted).map_err(|reason| Refusal { damaged: facts.damaged.clone(), ..Refusal::from(reason) })
+}
+
+fn route(facts: &Facts, wanted: &Wanted) -> Result<Route, Reason> {
     let asked = |backup: &&BackupEntry| wanted.backup.as_ref().is_none_or(|id| backup.id == *id);
     let candidates: Vec<&BackupEntry> = facts.backups.iter().filter(asked).collect();
-    let none = || wanted.backup.clone().map_or(Reason::NoBackup, Reason::UnknownBackup);
+    let none = || wanted.backup.as_ref().map_or(Reason::NoBackup, |id| not_listed(facts, id));
     let newest = candidates.iter().max_by_key(|backup| backup.finished_at).ok_or_else(none)?;
     let timeline = match wanted.timeline {
         TargetTimeline::Id(timeline) => timeline,
@@ -54,9 +58,18 @@ pub fn choose_route(facts: &Facts, wanted: &Wanted) -> Result<Route, Refusal> {
     let mut backups: Vec<BackupEntry> = candidates.into_iter().filter(|backup| lies_on(backup, &path)).cloned().collect();
     backups.sort_by_key(|backup| backup.postgres().stop_lsn);
     if backups.is_empty() {
-        return Err(Reason::NoBackupOnTimeline { timeline, known: known_timelines(facts).into_iter().collect() }.into());
+        return Err(Reason::NoBackupOnTimeline { timeline, known: known_timelines(facts).into_iter().collect() });
     }
     Ok(Route { wanted: wanted.clone(), stretches: stretches(&path, &facts.stored), path, backups })
+}
+
+fn not_listed(facts: &Facts, id: &BackupId) -> Reason {
+    let entry = format!("/{id}.json");
+    let damaged = facts.damaged.iter().find(|record| record.object.ends_with(&entry));
+    damaged.map_or_else(
+        || Reason::UnknownBackup(id.clone()),
+        |record| Reason::DamagedBackup { id: id.clone(), detail: record.detail.clone() },
+    )
 }
 
 fn lies_on(backup: &BackupEntry, path: &TimelineHistory) -> bool {

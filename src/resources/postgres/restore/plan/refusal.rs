@@ -8,16 +8,18 @@ use super::Window;
 use crate::pg::records::Commit;
 use crate::pg::recovery::RecoveryTarget;
 use crate::pg::{Lsn, TimelineId};
-use crate::repository::BackupId;
+use crate::repository::{BackupId, Damaged};
 
 /// A target that cannot be reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}{}", Windows(.windows))]
+#[error("{reason}{}{}", Windows(.windows), Unread(.damaged))]
 pub struct Refusal {
     /// Why.
     pub reason: Reason,
     /// What the cluster can be restored to, on the timeline that was asked for.
     pub windows: Vec<Window>,
+    /// Records that could not be read, and that could tell of more.
+    pub damaged: Vec<Damaged>,
 }
 
 /// Why a target cannot be reached.
@@ -29,6 +31,14 @@ pub enum Reason {
     /// The backup that was asked for is not listed.
     #[error("there is no backup {0}")]
     UnknownBackup(BackupId),
+    /// The backup that was asked for cannot be read.
+    #[error("the catalog entry of backup {id} is damaged: {detail}")]
+    DamagedBackup {
+        /// What was asked for.
+        id: BackupId,
+        /// What is wrong with its entry.
+        detail: String,
+    },
     /// No backup lies on that timeline or its ancestors.
     #[error("no backup leads to timeline {timeline}; the timelines known here are {}", Timelines(.known))]
     NoBackupOnTimeline {
@@ -99,7 +109,7 @@ pub enum Reason {
 
 impl Refusal {
     pub(super) const fn of(reason: Reason) -> Self {
-        Self { reason, windows: Vec::new() }
+        Self { reason, windows: Vec::new(), damaged: Vec::new() }
     }
 
     /// What to do next.
@@ -108,6 +118,7 @@ impl Refusal {
         Some(match &self.reason {
             Reason::NoBackup => "take one with 'holdfast backup'".to_owned(),
             Reason::UnknownBackup(_) => "'holdfast backups' lists them".to_owned(),
+            Reason::DamagedBackup { .. } => Damaged::HINT.to_owned(),
             Reason::NoBackupOnTimeline { .. } => "choose another --target-timeline, or leave it out".to_owned(),
             Reason::AfterLastCommit { last: Some(last), .. } => {
                 format!(
@@ -154,6 +165,14 @@ impl fmt::Display for Windows<'_> {
             write!(f, "{}{window}", if index == 0 { prefix } else { ", and " })?;
         }
         Ok(())
+    }
+}
+
+struct Unread<'a>(&'a [Damaged]);
+
+impl fmt::Display for Unread<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|record| write!(f, "; what {} tells of is not known, because it is damaged", record.object))
     }
 }
 

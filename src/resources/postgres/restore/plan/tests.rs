@@ -52,7 +52,7 @@ fn facts(backups: Vec<BackupEntry>, stored: &[(u32, Range<u64>)]) -> Facts {
         by_timeline.entry(TimelineId(*timeline)).or_default().push(Lsn(range.start)..Lsn(range.end));
     }
     let (system_id, segment_size) = (SystemId(7), SegmentSize::DEFAULT);
-    Facts { system_id, segment_size, backups, histories: Histories::new(), stored: by_timeline, gaps: vec![] }
+    Facts { system_id, segment_size, backups, histories: Histories::new(), stored: by_timeline, gaps: vec![], damaged: vec![] }
 }
 
 fn commit(lsn: u64) -> Commit {
