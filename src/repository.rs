@@ -18,8 +18,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use backups::{
-    BackupEntry, BackupId, BackupIdError, BackupObject, Backups, Detail, EntryKind, EntryPath, FramedObject, PackArchive,
-    PackEntry, PackIndex, PackName, PostgresBackup, Tablespace,
+    BackupEntry, BackupId, BackupIdError, BackupObject, Backups, CommandBackup, Content, Detail, Draft, EntryKind, EntryPath,
+    FilesBackup, FramedObject, Leftover, ObjectWriter, OnStored, PackArchive, PackEntry, PackIndex, PackName, PostgresBackup,
+    Tablespace, WriteLimits, Writers, WrittenObject,
 };
 pub use error::{Error, Result};
 pub use gaps::{Gap, GapCause};

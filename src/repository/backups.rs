@@ -1,15 +1,21 @@
 //! The catalog: one small JSON object per backup, stored last, and the content that it lists.
 
 mod content;
+mod draft;
 mod entry;
 mod id;
 mod pack;
 mod path;
+mod reader;
+mod writer;
 
-pub use entry::{BackupEntry, BackupObject, Detail, FramedObject, PostgresBackup, Tablespace};
+pub use draft::{Draft, Leftover};
+pub use entry::{BackupEntry, BackupObject, CommandBackup, Detail, FilesBackup, FramedObject, PostgresBackup, Tablespace};
 pub use id::{BackupId, BackupIdError};
 pub use pack::{EntryKind, PackArchive, PackEntry, PackIndex, PackName};
 pub use path::EntryPath;
+pub use reader::Content;
+pub use writer::{ObjectWriter, OnStored, WriteLimits, Writers, WrittenObject};
 
 use futures_util::{StreamExt, stream};
 
@@ -101,6 +107,10 @@ impl Backups {
         let entry: BackupEntry = record::value(key, json)?;
         if key.file_name() != format!("{}.json", entry.id) {
             return Err(malformed(format!("it is the entry of backup {}", entry.id)));
+        }
+        if entry.resource != self.resource || entry.detail.kind() != self.resource.kind() {
+            let kind = entry.detail.kind().as_str();
+            return Err(malformed(format!("it says that it is a {kind} backup of {}", entry.resource)));
         }
         Ok(entry)
     }

@@ -29,6 +29,20 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
+    /// An object of a listed backup is not there, or not as it was stored.
+    #[error("object {object} is damaged: {detail}")]
+    Damaged {
+        /// The object's key.
+        object: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Something is stored under the name of an object of a new backup.
+    #[error("object {object} of this backup is stored already: another backup uses its id")]
+    Taken {
+        /// The object's key.
+        object: String,
+    },
     /// The object of that name holds something else.
     #[error("object {object} is stored already with other content (stored {stored}, offered {offered}); it was not overwritten")]
     Conflict {
@@ -107,7 +121,8 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Storage(error) => error.hint()?,
-            Self::Codec { .. } | Self::Malformed { .. } | Self::Misplaced { .. } => {
+            Self::Taken { .. } => "take the backup again",
+            Self::Codec { .. } | Self::Malformed { .. } | Self::Misplaced { .. } | Self::Damaged { .. } => {
                 "the object was altered or cut short after it was stored: restore it from a copy of the repository, or use another backup"
             }
             Self::Conflict { .. } => {

@@ -10,15 +10,37 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum ResourceKind {
     /// A PostgreSQL cluster: base backups and WAL.
     Postgres,
+    /// The objects of an S3 bucket.
+    Bucket,
+    /// The data of a Redis server.
+    Redis,
+    /// Trees of files.
+    Files,
+    /// The output of a program.
+    Command,
+    /// A logical dump of a PostgreSQL database.
+    Dump,
 }
 
 impl ResourceKind {
-    /// The kind as it stands in names and keys.
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Postgres, Self::Bucket, Self::Redis, Self::Files, Self::Command, Self::Dump];
+
+    /// The kind as it stands in names, keys and the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
+            Self::Bucket => "bucket",
+            Self::Redis => "redis",
+            Self::Files => "files",
+            Self::Command => "command",
+            Self::Dump => "dump",
         }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -74,10 +96,9 @@ impl FromStr for ResourceName {
     type Err = ResourceNameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('/') {
-            Some(("postgres", name)) => Self::new(ResourceKind::Postgres, name),
-            _ => Err(ResourceNameError(text.to_owned())),
-        }
+        let parts = text.split_once('/').and_then(|(kind, name)| Some((ResourceKind::parse(kind)?, name)));
+        let (kind, name) = parts.ok_or_else(|| ResourceNameError(text.to_owned()))?;
+        Self::new(kind, name)
     }
 }
 
@@ -104,5 +125,13 @@ mod tests {
             assert!(text.parse::<ResourceName>().is_err(), "{text}");
         }
         assert_eq!("postgres/main-2.x_y".parse::<ResourceName>().map(|name| name.to_string()), Ok("postgres/main-2.x_y".into()));
+    }
+
+    #[test]
+    fn every_kind_has_names() {
+        for kind in ResourceKind::ALL {
+            let name = ResourceName::new(kind, "a").expect("a name");
+            assert_eq!(name.to_string().parse(), Ok(name));
+        }
     }
 }

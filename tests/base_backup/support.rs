@@ -13,6 +13,7 @@ use holdfast::pg::SegmentSize;
 use holdfast::pgwire::{ConnInfo, ReplicationConnection};
 use holdfast::repository::{
     BackupEntry, BackupId, Lineage, NewLineage, PackArchive, Repository, ResourceName, WalAbout, WalArchive, WalSource,
+    WriteLimits,
 };
 use holdfast::resources::postgres::backup::{Failed, Limits, Report, Reporter, Request, take};
 use holdfast::storage::{FileStore, Store};
@@ -165,7 +166,8 @@ pub async fn connect(cluster: &Cluster) -> ReplicationConnection {
 
 /// Packs and frames so small that a small cluster has many of them.
 pub fn small() -> Request {
-    let limits = Limits { pack_bytes: 2 << 20, frame_bytes: 128 << 10, ..Limits::default() };
+    let writing = WriteLimits { frame_bytes: 128 << 10, ..WriteLimits::default() };
+    let limits = Limits { pack_bytes: 2 << 20, writing, ..Limits::default() };
     Request { limits, wal_patience: Duration::from_secs(30), ..Request::default() }
 }
 

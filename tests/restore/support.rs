@@ -9,7 +9,7 @@ use std::time::Duration;
 use holdfast::codec::Compression;
 use holdfast::config::Environment;
 use holdfast::pgwire::{ConnInfo, ReplicationConnection};
-use holdfast::repository::{BackupEntry, Repository, ResourceName};
+use holdfast::repository::{BackupEntry, Repository, ResourceName, WriteLimits};
 use holdfast::resources::postgres::backup::{Limits, Reporter, Request, take};
 use holdfast::storage::FileStore;
 use pg_fixtures::agent::Holdfast;
@@ -64,7 +64,8 @@ impl Story {
         let resource: ResourceName = "postgres/main".parse().expect("a name");
         let info = ConnInfo::parse(&self.cluster.conninfo(), &Environment::default()).expect("a connection string");
         let connection = ReplicationConnection::connect(&info).await.expect("a connection");
-        let limits = Limits { pack_bytes: 2 << 20, frame_bytes: 128 << 10, ..Limits::default() };
+        let writing = WriteLimits { frame_bytes: 128 << 10, ..WriteLimits::default() };
+        let limits = Limits { pack_bytes: 2 << 20, writing, ..Limits::default() };
         let request = Request { limits, ..Request::default() };
         let (reporter, _progress) = Reporter::new();
         let report = take(&repository, &resource, connection, &request, reporter, &CancellationToken::new()).await;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{BackupId, ENTRY_FORMAT, PackName};
 use crate::codec::{Compression, FrameIndex, Hash};
 use crate::pg::{Lsn, SegmentSize, SystemId, TimelineId};
-use crate::repository::ResourceName;
+use crate::repository::{ResourceKind, ResourceName};
 
 /// One listed backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,10 +41,15 @@ impl BackupEntry {
     pub const FORMAT: u32 = ENTRY_FORMAT;
 
     /// What is special to a PostgreSQL backup.
+    ///
+    /// # Panics
+    /// If it is one of another kind. What `Backups` reads for a resource is of that resource's kind.
     #[must_use]
     pub const fn postgres(&self) -> &PostgresBackup {
-        let Detail::Postgres(detail) = &self.detail;
-        detail
+        match &self.detail {
+            Detail::Postgres(detail) => detail,
+            _ => panic!("the backups of a PostgreSQL resource are base backups"),
+        }
     }
 
     /// The object of that name.
@@ -87,6 +92,44 @@ pub struct BackupObject {
 pub enum Detail {
     /// A base backup.
     Postgres(PostgresBackup),
+    /// Trees of files.
+    Files(FilesBackup),
+    /// The output of a program.
+    Command(CommandBackup),
+}
+
+impl Detail {
+    /// The kind of resource that has this.
+    #[must_use]
+    pub const fn kind(&self) -> ResourceKind {
+        match self {
+            Self::Postgres(_) => ResourceKind::Postgres,
+            Self::Files(_) => ResourceKind::Files,
+            Self::Command(_) => ResourceKind::Command,
+        }
+    }
+}
+
+/// What a backup of trees of files is. Names of files are secret: they are in its content only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilesBackup {
+    /// The object with the tar archive.
+    pub archive: String,
+    /// How many regular files it has.
+    pub files: u64,
+    /// How many directories.
+    pub directories: u64,
+    /// How many symbolic links, and further names of files that have several.
+    pub links: u64,
+    /// How many sockets and devices were left out.
+    pub skipped: u64,
+}
+
+/// What a backup of a program's output is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandBackup {
+    /// The object with what it wrote to standard output.
+    pub content: String,
 }
 
 /// What a base backup is of, and between which positions it was taken.

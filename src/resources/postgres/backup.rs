@@ -1,7 +1,7 @@
 //! Base backups through `BASE_BACKUP`: the server's tar streams, split into packs, checked file by file, stored as they arrive.
 //!
 //! The path of a byte: the replication connection (`pgwire`), the tar parser (`pg::tar`), the pack that is being written (`packs`, which also
-//! takes its checksum), a frame (`objects`), a thread that compresses it, the store (`uploader`). Nothing touches the disk, and nothing
+//! takes its checksum), a frame, a thread that compresses it, the store (all three in `repository`). Nothing touches the disk, and nothing
 //! is read twice. When the store is slow, the server waits.
 //!
 //! Invariants: the catalog entry is written last, after the server has said that it has nothing to complain about, every file was
@@ -20,10 +20,9 @@ mod receive;
 mod source;
 mod take;
 mod tally;
-mod uploader;
 mod wal;
 
-pub use error::{Error, Failed, Leftover, Result};
+pub use error::{Error, Failed, Result};
 pub use limits::Limits;
 pub use problem::{Problem, Problems};
 pub use progress::{Phase, Progress, Reporter};

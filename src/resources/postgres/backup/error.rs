@@ -4,11 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::problem::Problems;
-use crate::codec;
 use crate::pg::tar::TarError;
 use crate::pg::{Lsn, TimelineId};
 use crate::pgwire;
-use crate::repository::{self, BackupId, PackArchive};
+use crate::repository::{self, Leftover, PackArchive};
 
 /// The result of a part of a backup.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -22,20 +21,6 @@ pub enum Error {
     /// The repository failed or refused.
     #[error(transparent)]
     Repository(#[from] repository::Error),
-    /// Content could not be compressed.
-    #[error("object {object}: {source}")]
-    Compress {
-        /// The name of the object within the backup.
-        object: String,
-        /// Why not.
-        source: codec::Error,
-    },
-    /// Something is stored under the name of an object of this backup.
-    #[error("object {object} of this backup is stored already: another backup uses its id")]
-    Taken {
-        /// The object's key.
-        object: String,
-    },
     /// The server's tar archive cannot be read.
     #[error("the server's archive of {archive} cannot be read: {source}")]
     Archive {
@@ -128,9 +113,9 @@ impl Error {
             Self::WalMissing { .. } => {
                 "no WAL arrives: is the agent running ('holdfast agent'), or archive_command set and working (pg_stat_archiver)?"
             }
-            Self::Taken { .. } | Self::Interrupted(_) => "take the backup again",
+            Self::Interrupted(_) => "take the backup again",
             Self::Archive { .. } | Self::Manifest { .. } => "check that the server's version is a supported one",
-            Self::Compress { .. } | Self::Cancelled => return None,
+            Self::Cancelled => return None,
         };
         Some(text.to_owned())
     }
@@ -156,15 +141,6 @@ pub struct Failed {
     pub notices: Vec<String>,
     /// What could not be removed of it.
     pub leftover: Option<Leftover>,
-}
-
-/// Content of a backup that is not listed.
-#[derive(Debug)]
-pub struct Leftover {
-    /// The backup's id.
-    pub id: BackupId,
-    /// Why it was not removed.
-    pub reason: String,
 }
 
 impl fmt::Display for Failed {

@@ -1,32 +1,12 @@
-//! The objects of a backup on their way into the repository: cut into frames, compressed on several threads, stored in order.
-//!
-//! `Objects` is the sending half. It waits when the store is behind, which in the end holds the server back.
+//! The objects of a base backup: packs and the manifest, one after the other. A complete one is made durable while the next one begins.
 
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::error::{Error, Result};
-use super::limits::Limits;
-use super::uploader::{Uploaded, Uploader};
-use crate::codec::{self, Compression, compress_frame};
-use crate::repository::{PackArchive, PackEntry, PackName};
-
-/// What the uploader is told, in order.
-pub enum Job {
-    /// An object of this name begins.
-    Begin(String),
-    /// Its next frame, which is being compressed.
-    Frame {
-        /// Its size before compression.
-        plain_bytes: u64,
-        /// What comes of it.
-        compressed: JoinHandle<std::result::Result<Vec<u8>, codec::Error>>,
-    },
-    /// It is complete, and it is a pack.
-    EndPack(PackEnd),
-    /// It is complete, and it is the manifest.
-    EndManifest,
-}
+use crate::codec::Compression;
+use crate::repository::{
+    BackupId, BackupObject, Backups, Draft, FramedObject, ObjectWriter, PackArchive, PackEntry, PackIndex, PackName, Writers,
+};
 
 /// What belongs into the index of a complete pack, besides its frames.
 pub struct PackEnd {
@@ -35,80 +15,82 @@ pub struct PackEnd {
     pub entries: Vec<PackEntry>,
 }
 
-/// Where the content of a backup is written to.
-pub struct Objects {
-    compression: Compression,
-    frame_bytes: usize,
-    pending: Vec<u8>,
-    jobs: mpsc::Sender<Job>,
+/// What was stored, each object complete and durable.
+#[derive(Debug, Default)]
+pub struct Uploaded {
+    /// All objects.
+    pub objects: Vec<BackupObject>,
+    /// The manifest, once it is stored.
+    pub manifest: Option<FramedObject>,
 }
 
-/// The half that stores.
-pub type Storing = JoinHandle<Result<Uploaded>>;
+/// Where the content of a backup is written to.
+pub struct Objects {
+    backups: Backups,
+    id: BackupId,
+    writers: Writers,
+    writing: Option<ObjectWriter>,
+    /// The object before, which the store makes durable while the next one comes in.
+    completing: Option<JoinHandle<Result<Uploaded>>>,
+    uploaded: Uploaded,
+}
 
 impl Objects {
-    /// Starts the uploader, which ends when this is dropped.
-    pub fn start(uploader: Uploader, compression: Compression, limits: &Limits) -> (Self, Storing) {
-        let (jobs, receiver) = mpsc::channel(limits.frames_in_flight);
-        let storing = tokio::spawn(uploader.run(receiver));
-        (Self { compression, frame_bytes: limits.frame_bytes, pending: Vec::new(), jobs }, storing)
+    /// For the objects of `draft`.
+    pub fn of(draft: &Draft) -> Self {
+        let (backups, id, writers) = (draft.backups().clone(), draft.id().clone(), draft.writers().clone());
+        Self { backups, id, writers, writing: None, completing: None, uploaded: Uploaded::default() }
     }
 
-    pub const fn compression(&self) -> Compression {
-        self.compression
+    pub fn compression(&self) -> Compression {
+        self.writers.compression()
     }
 
     /// Begins an object; the one before must have been ended.
-    pub async fn begin(&mut self, name: String) -> Result<()> {
-        self.send(Job::Begin(name)).await
+    pub fn begin(&mut self, name: &str) {
+        self.writing = Some(self.writers.begin(name));
     }
 
     /// Adds content to the object.
-    pub async fn write(&mut self, mut plain: &[u8]) -> Result<()> {
-        while !plain.is_empty() {
-            let room = self.frame_bytes - self.pending.len();
-            let (head, rest) = plain.split_at(room.min(plain.len()));
-            self.pending.extend_from_slice(head);
-            plain = rest;
-            if self.pending.len() >= self.frame_bytes {
-                self.flush().await?;
-            }
+    pub async fn write(&mut self, plain: &[u8]) -> Result<()> {
+        match &mut self.writing {
+            Some(writing) => Ok(writing.write(plain).await?),
+            None => Err(Error::Incomplete("content outside of any object".into())),
         }
-        Ok(())
     }
 
     /// Ends an object that is a pack.
     pub async fn end_pack(&mut self, end: PackEnd) -> Result<()> {
-        self.flush().await?;
-        self.send(Job::EndPack(end)).await
-    }
-
-    /// Ends the object that is the manifest.
-    pub async fn end_manifest(&mut self) -> Result<()> {
-        self.flush().await?;
-        self.send(Job::EndManifest).await
-    }
-
-    async fn flush(&mut self) -> Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let plain = std::mem::replace(&mut self.pending, Vec::with_capacity(self.frame_bytes));
-        let plain_bytes = plain.len() as u64;
-        // The place in the queue comes first: it is what bounds how many frames there are.
-        let place = self.jobs.reserve().await.map_err(|_| gone())?;
-        let compression = self.compression;
-        let compressed = tokio::task::spawn_blocking(move || compress_frame(&plain, compression));
-        place.send(Job::Frame { plain_bytes, compressed });
+        self.complete().await?;
+        let Some(writing) = self.writing.take() else { return Ok(()) };
+        self.completing = Some(self.writers.spawn(finish_pack(writing, end, self.backups.clone(), self.id.clone())));
         Ok(())
     }
 
-    async fn send(&mut self, job: Job) -> Result<()> {
-        self.jobs.send(job).await.map_err(|_| gone())
+    /// Ends the object that is the manifest, and returns what was stored in all.
+    pub async fn end_manifest(mut self) -> Result<Uploaded> {
+        self.complete().await?;
+        if let Some(writing) = self.writing.take() {
+            let written = writing.finish().await?;
+            self.uploaded.manifest = Some(FramedObject { name: written.object.name.clone(), frames: written.frames });
+            self.uploaded.objects.push(written.object);
+        }
+        Ok(self.uploaded)
+    }
+
+    async fn complete(&mut self) -> Result<()> {
+        let Some(completing) = self.completing.take() else { return Ok(()) };
+        let completed = completing.await.map_err(|error| Error::Interrupted(error.to_string()))??;
+        self.uploaded.objects.extend(completed.objects);
+        Ok(())
     }
 }
 
-/// The uploader has failed; its own error says why, and is what gets reported.
-fn gone() -> Error {
-    Error::Interrupted("the store failed".into())
+/// Makes a pack durable, and then its index.
+async fn finish_pack(writing: ObjectWriter, end: PackEnd, backups: Backups, id: BackupId) -> Result<Uploaded> {
+    let written = writing.finish().await?;
+    let PackEnd { name, archive, entries } = end;
+    let index = PackIndex { format: PackIndex::FORMAT, archive, frames: written.frames, entries };
+    let index = backups.put_index(&id, name, &index).await?;
+    Ok(Uploaded { objects: vec![written.object, index], manifest: None })
 }

@@ -101,7 +101,7 @@ impl Packs {
         if self.open.is_none() {
             self.made += 1;
             let name = PackName(self.made);
-            objects.begin(name.pack(objects.compression().extension())).await?;
+            objects.begin(&name.pack(objects.compression().extension()));
             self.open = Some(OpenPack { name, archive, plain_bytes: 0, entries: Vec::new() });
         }
         if let Some(pack) = self.open.as_mut() {

@@ -3,7 +3,7 @@
 use super::error::{Error, Result};
 use super::limits::Limits;
 use super::manifest::ManifestReader;
-use super::objects::Objects;
+use super::objects::{Objects, Uploaded};
 use super::packs::{Packs, Sent};
 use super::progress::Reporter;
 use super::tally::Comparison;
@@ -34,6 +34,7 @@ pub struct Received {
     pub manifest: Manifest,
     pub files: Comparison,
     pub files_count: u64,
+    pub uploaded: Uploaded,
 }
 
 /// A backup that is being received.
@@ -104,7 +105,8 @@ impl Receiver {
         let mut sent = packs.finish(&mut self.objects).await?;
         let files = std::mem::take(&mut sent.files);
         self.part = Part::Manifest(ManifestReader::new(files.compare()), sent);
-        self.objects.begin(format!("backup_manifest.{}", self.objects.compression().extension())).await
+        self.objects.begin(&format!("backup_manifest.{}", self.objects.compression().extension()));
+        Ok(())
     }
 
     async fn manifest(&mut self, bytes: &[u8]) -> Result<()> {
@@ -115,15 +117,15 @@ impl Receiver {
         self.objects.write(bytes).await
     }
 
-    async fn finish(mut self) -> Result<Received> {
+    async fn finish(self) -> Result<Received> {
         let (Part::Manifest(reader, sent), Some((start, timeline, tablespaces)), Some(end)) = (self.part, self.start, self.end)
         else {
             return Err(Error::Incomplete("the manifest, the start or the end is missing".into()));
         };
-        self.objects.end_manifest().await?;
+        let uploaded = self.objects.end_manifest().await?;
         let (manifest, files) = reader.finish().map_err(|detail| Error::Manifest { detail })?;
         let files_count = files.len() as u64;
-        Ok(Received { start: (start, timeline), end, tablespaces, sent, manifest, files, files_count })
+        Ok(Received { start: (start, timeline), end, tablespaces, sent, manifest, files, files_count, uploaded })
     }
 }
 

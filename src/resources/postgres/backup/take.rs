@@ -1,26 +1,23 @@
 //! One base backup, from the first question to the server to the catalog entry.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::check::check;
-use super::error::{Error, Failed, Leftover, Result};
+use super::error::{Error, Failed, Result};
 use super::limits::Limits;
-use super::objects::Objects;
+use super::objects::{Objects, Uploaded};
 use super::progress::Reporter;
 use super::receive::{Events, Received, Receiver};
 use super::source::Source;
 use super::tally::Comparison;
-use super::uploader::{Uploaded, Uploader};
 use super::wal;
 use crate::pgwire::{BackupOptions, Checkpoint, ReplicationConnection, Tablespace};
 use crate::repository::{
-    self, BackupEntry, BackupId, Backups, Detail, EntryKind, PackArchive, PackName, PostgresBackup, Repository, ResourceName,
+    self, BackupEntry, Detail, Draft, EntryKind, PackArchive, PackName, PostgresBackup, Repository, ResourceName,
 };
-use crate::sys::clock;
 
 /// What kind of backup is wanted.
 #[derive(Clone, Debug)]
@@ -60,9 +57,7 @@ pub struct Report {
 
 /// A backup that has begun.
 struct Backup<'a> {
-    id: BackupId,
-    started_at: Timestamp,
-    backups: Backups,
+    draft: Draft,
     repository: &'a Repository,
     resource: &'a ResourceName,
     request: &'a Request,
@@ -85,10 +80,10 @@ pub async fn take(
     cancelled: &CancellationToken,
 ) -> std::result::Result<Report, Failed> {
     let source = Source::ask(repository, resource, &mut connection).await?;
-    let started_at = clock::now();
-    let id = BackupId::new(started_at, mark());
-    let backups = repository.backups(resource);
-    let backup = Backup { id, started_at, backups, repository, resource, request, source, progress };
+    let stored = progress.clone();
+    let on_stored = Arc::new(move |bytes| stored.stored(bytes));
+    let draft = Draft::begin(repository, resource, request.limits.writing, on_stored);
+    let backup = Backup { draft, repository, resource, request, source, progress };
     let mut notices = Vec::new();
     let begun = tokio::select! {
         biased;
@@ -103,11 +98,6 @@ pub async fn take(
         Ok(entry) => backup.list(entry, notices).await,
         Err(error) => Err(backup.give_up(error, notices).await),
     }
-}
-
-/// Sets this backup apart from others that begin in the same second: 40 bits from the operating system.
-fn mark() -> u64 {
-    RandomState::new().build_hasher().finish() & 0xFF_FFFF_FFFF
 }
 
 impl Request {
@@ -129,9 +119,10 @@ impl Backup<'_> {
         notices: &mut Vec<String>,
         cancelled: &CancellationToken,
     ) -> Result<BackupEntry> {
-        let (mut received, uploaded) = self.transfer(events, notices, cancelled).await?;
+        let mut received = self.transfer(events, notices, cancelled).await?;
         check(&received, self.source.lineage.system_id)?;
         let files = std::mem::take(&mut received.files);
+        let uploaded = std::mem::take(&mut received.uploaded);
         self.compare(files, &uploaded).await?;
         let (start, timeline) = received.start;
         let archive = self.repository.wal(self.resource, &self.source.lineage);
@@ -144,34 +135,25 @@ impl Backup<'_> {
         self.entry(received, uploaded)
     }
 
-    /// Receives and stores everything. Whatever was begun is over when this returns.
+    /// Receives and stores everything.
     async fn transfer(
         &self,
         events: &mut impl Events,
         notices: &mut Vec<String>,
         cancelled: &CancellationToken,
-    ) -> Result<(Received, Uploaded)> {
-        let limits = &self.request.limits;
-        let uploader = Uploader::new(self.backups.clone(), self.id.clone(), self.progress.clone());
-        let (objects, storing) = Objects::start(uploader, self.repository.compression(), limits);
-        let receiver = Receiver::new(objects, *limits, self.progress.clone());
-        let received = tokio::select! {
+    ) -> Result<Received> {
+        let receiver = Receiver::new(Objects::of(&self.draft), self.request.limits, self.progress.clone());
+        tokio::select! {
             biased;
             () = cancelled.cancelled() => Err(Error::Cancelled),
             received = receiver.run(events, notices) => received,
-        };
-        let uploaded = storing.await.map_err(|error| Error::Interrupted(error.to_string()))?;
-        match (received, uploaded) {
-            (Ok(received), Ok(uploaded)) => Ok((received, uploaded)),
-            // When the store fails, the receiver only notices that nobody takes its frames any more.
-            (Ok(_) | Err(Error::Interrupted(_)), Err(error)) | (Err(error), _) => Err(error),
         }
     }
 
     async fn compare(&self, mut files: Comparison, uploaded: &Uploaded) -> Result<()> {
         if files.has_unlisted() {
             for pack in uploaded.objects.iter().filter_map(|object| PackName::of_index(&object.name)) {
-                let index = self.backups.get_index(&self.id, pack).await?;
+                let index = self.draft.backups().get_index(self.draft.id(), pack).await?;
                 let sent = index.entries.iter().filter(|entry| entry.kind == EntryKind::File);
                 sent.for_each(|entry| files.name(&index.archive.manifest_path(entry.path.as_bytes())));
             }
@@ -201,36 +183,20 @@ impl Backup<'_> {
             tablespaces: received.tablespaces.into_iter().map(tablespace).collect(),
             files: received.files_count,
         };
-        Ok(BackupEntry {
-            format: BackupEntry::FORMAT,
-            id: self.id.clone(),
-            resource: self.resource.clone(),
-            started_at: self.started_at,
-            finished_at: clock::now(),
-            made_by: format!("holdfast {}", env!("CARGO_PKG_VERSION")),
-            plain_bytes: received.sent.bytes.values().sum(),
-            stored_bytes: uploaded.objects.iter().map(|object| object.stored_bytes).sum(),
-            objects: uploaded.objects,
-            detail: Detail::Postgres(detail),
-        })
+        let plain_bytes = received.sent.bytes.values().sum();
+        Ok(self.draft.entry(uploaded.objects, plain_bytes, Detail::Postgres(detail)))
     }
 
-    /// Lists the backup. When that fails, nobody knows whether it is listed: its content stays.
-    async fn list(&self, entry: BackupEntry, notices: Vec<String>) -> std::result::Result<Report, Failed> {
-        match self.backups.put(&entry).await {
-            Ok(_) => Ok(Report { entry, notices }),
-            Err(error) => {
-                let reason = "it is not known whether the catalog lists it".to_owned();
-                let leftover = Some(Leftover { id: self.id.clone(), reason });
-                Err(Failed { error: error.into(), notices, leftover })
-            }
+    /// Lists the backup.
+    async fn list(self, entry: BackupEntry, notices: Vec<String>) -> std::result::Result<Report, Failed> {
+        match self.draft.list(entry).await {
+            Ok(entry) => Ok(Report { entry, notices }),
+            Err((error, leftover)) => Err(Failed { error: error.into(), notices, leftover: Some(leftover) }),
         }
     }
 
     /// Removes what was stored of a backup that failed.
-    async fn give_up(&self, error: Error, notices: Vec<String>) -> Failed {
-        let removed = self.backups.delete_content(&self.id).await;
-        let leftover = removed.err().map(|error| Leftover { id: self.id.clone(), reason: error.to_string() });
-        Failed { error, notices, leftover }
+    async fn give_up(self, error: Error, notices: Vec<String>) -> Failed {
+        Failed { error, notices, leftover: self.draft.discard().await }
     }
 }

@@ -11,10 +11,9 @@ use super::*;
 use crate::codec::Compression;
 use crate::pg::SystemId;
 use crate::pg::tar::{END, Kind, Member};
-use crate::repository::{BackupId, Backups, PackIndex, PackName, Repository};
+use crate::repository::{BackupId, Backups, Draft, PackIndex, PackName, Repository, WriteLimits};
 use crate::resources::postgres::backup::check::check;
 use crate::resources::postgres::backup::problem::Problem;
-use crate::resources::postgres::backup::uploader::{Uploaded, Uploader};
 use crate::storage::FileStore;
 
 const START: Lsn = Lsn(0x200_0028);
@@ -94,7 +93,6 @@ fn script(sent: &[u8], manifest: &[u8], piece: usize) -> Script {
 /// A backup that was received, and where it is.
 struct Outcome {
     received: Result<Received>,
-    uploaded: Uploaded,
     backups: Backups,
     id: BackupId,
     _directory: tempfile::TempDir,
@@ -104,14 +102,12 @@ async fn receive(mut script: Script, limits: Limits) -> Outcome {
     let directory = tempfile::tempdir().unwrap();
     let store = Arc::new(FileStore::create(directory.path()).await.unwrap());
     let (repository, _) = Repository::create(store, Compression::default()).await.unwrap();
-    let backups = repository.backups(&"postgres/main".parse().unwrap());
-    let id: BackupId = "20261122T071500Z-0000000001".parse().unwrap();
     let (reporter, _) = Reporter::new();
-    let uploader = Uploader::new(backups.clone(), id.clone(), reporter.clone());
-    let (objects, storing) = Objects::start(uploader, Compression::default(), &limits);
-    let received = Receiver::new(objects, limits, reporter).run(&mut script, &mut Vec::new()).await;
-    let uploaded = storing.await.unwrap().unwrap();
-    Outcome { received, uploaded, backups, id, _directory: directory }
+    let draft = Draft::begin(&repository, &"postgres/main".parse().unwrap(), limits.writing, Arc::new(|_| ()));
+    let (backups, id) = (draft.backups().clone(), draft.id().clone());
+    let received = Receiver::new(Objects::of(&draft), limits, reporter).run(&mut script, &mut Vec::new()).await;
+    draft.writers().settle().await;
+    Outcome { received, backups, id, _directory: directory }
 }
 
 fn run<T>(work: impl Future<Output = T>) -> T {
@@ -212,7 +208,8 @@ async fn unpacked(outcome: &Outcome, pack: PackName, index: &PackIndex) -> Vec<u
 /// The packs hold the files in their order, each is a tar file that others read, and its index leads to each file's content.
 async fn check_packs(outcome: &Outcome, files: &[File], limits: &Limits) {
     let mut expected = files.iter();
-    for pack in outcome.uploaded.objects.iter().filter_map(|object| PackName::of_index(&object.name)) {
+    let uploaded = &outcome.received.as_ref().unwrap().uploaded;
+    for pack in uploaded.objects.iter().filter_map(|object| PackName::of_index(&object.name)) {
         let index = outcome.backups.get_index(&outcome.id, pack).await.unwrap();
         let plain = unpacked(outcome, pack, &index).await;
         assert!(plain.len() as u64 <= limits.pack_bytes || index.entries.len() == 1);
@@ -246,7 +243,7 @@ proptest! {
     ) {
         let content = |(number, size): (usize, &usize)| (format!("base/{number}"), vec![u8::try_from(number).unwrap(); *size]);
         let files = base(&sizes.iter().enumerate().map(content).collect::<Vec<_>>());
-        let limits = Limits { pack_bytes, pack_entries, frame_bytes, frames_in_flight: 2 };
+        let limits = Limits { pack_bytes, pack_entries, writing: WriteLimits { frame_bytes, frames_in_flight: 2 } };
         run(async {
             let outcome = receive(script(&tar(&files), &manifest(&files), piece), limits).await;
             check_packs(&outcome, &files, &limits).await;

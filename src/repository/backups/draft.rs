@@ -1,0 +1,165 @@
+//! A backup that is being made: it has an id and content, and no catalog lists it yet.
+
+use std::hash::{BuildHasher, Hasher as _, RandomState};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::writer::{OnStored, WriteLimits, Writers, WrittenObject};
+use super::{BackupEntry, BackupId, BackupObject, Backups, Detail, ObjectWriter};
+use crate::codec::FrameIndex;
+use crate::repository::{Error, Repository, ResourceName, Result};
+use crate::sys::clock;
+
+/// The newest format of a frame index that this version reads, and the one that it writes.
+const FRAMES_FORMAT: u32 = 1;
+
+/// A backup that is being made. It ends by `list` or by `discard`; what a killed process leaves behind is in no catalog.
+pub struct Draft {
+    backups: Backups,
+    id: BackupId,
+    started_at: Timestamp,
+    writers: Writers,
+}
+
+/// Content of a backup that is not listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// The backup's id.
+    pub id: BackupId,
+    /// Why it was not removed.
+    pub reason: String,
+}
+
+/// Where the content of an object lies in it, as an object of its own.
+#[derive(Serialize, Deserialize)]
+struct StoredFrames {
+    format: u32,
+    frames: FrameIndex,
+}
+
+impl Draft {
+    /// Begins a backup of `resource`; `on_stored` is told of each piece that the store has taken.
+    #[must_use]
+    pub fn begin(repository: &Repository, resource: &ResourceName, limits: WriteLimits, on_stored: OnStored) -> Self {
+        let (backups, started_at) = (repository.backups(resource), clock::now());
+        let id = BackupId::new(started_at, mark());
+        let writers = Writers::new(backups.clone(), id.clone(), limits, on_stored);
+        Self { backups, id, started_at, writers }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> &BackupId {
+        &self.id
+    }
+
+    /// The backups that it will stand among.
+    #[must_use]
+    pub const fn backups(&self) -> &Backups {
+        &self.backups
+    }
+
+    /// What begins its objects.
+    #[must_use]
+    pub const fn writers(&self) -> &Writers {
+        &self.writers
+    }
+
+    /// Begins an object of it, such as `files.tar`; the extension of the compression is added to the name.
+    #[must_use]
+    pub fn begin_object(&self, name: &str) -> ObjectWriter {
+        self.writers.begin(&format!("{name}.{}", self.writers.compression().extension()))
+    }
+
+    /// Ends an object and stores beside it where its content lies in it: `Backups::get_frames` reads that. Both are returned.
+    ///
+    /// # Errors
+    /// When one of them cannot be stored.
+    pub async fn finish_object(&self, writer: ObjectWriter) -> Result<[BackupObject; 2]> {
+        let WrittenObject { object, frames } = writer.finish().await?;
+        let stored = StoredFrames { format: FRAMES_FORMAT, frames };
+        let json = serde_json::to_vec(&stored).expect("an index has string keys and no failing serializer");
+        let index = self.backups.put_small(&self.id, &frames_name(&object.name), "frame-index", Bytes::from(json)).await?;
+        Ok([object, index])
+    }
+
+    /// Stores a small object of it in an envelope.
+    ///
+    /// # Errors
+    /// As `Backups::put_small`.
+    pub async fn put_small(&self, name: &str, kind: &'static str, plain: Bytes) -> Result<BackupObject> {
+        self.backups.put_small(&self.id, name, kind, plain).await
+    }
+
+    /// The catalog entry that will list it. `plain_bytes`: how much was backed up, before compression.
+    #[must_use]
+    pub fn entry(&self, objects: Vec<BackupObject>, plain_bytes: u64, detail: Detail) -> BackupEntry {
+        BackupEntry {
+            format: BackupEntry::FORMAT,
+            id: self.id.clone(),
+            resource: self.backups.resource().clone(),
+            started_at: self.started_at,
+            finished_at: clock::now(),
+            made_by: format!("holdfast {}", env!("CARGO_PKG_VERSION")),
+            plain_bytes,
+            stored_bytes: objects.iter().map(|object| object.stored_bytes).sum(),
+            objects,
+            detail,
+        }
+    }
+
+    /// Lists the backup. When that fails nobody knows whether it is listed: its content stays.
+    ///
+    /// # Errors
+    /// The error, and what is left over.
+    pub async fn list(self, entry: BackupEntry) -> std::result::Result<BackupEntry, (Error, Leftover)> {
+        match self.backups.put(&entry).await {
+            Ok(_) => Ok(entry),
+            Err(error) => {
+                let reason = "it is not known whether the catalog lists it".to_owned();
+                Err((error, Leftover { id: self.id, reason }))
+            }
+        }
+    }
+
+    /// Removes what was stored of it; what could not be removed is returned. Its writers must have been dropped.
+    pub async fn discard(self) -> Option<Leftover> {
+        self.writers.settle().await;
+        let removed = self.backups.delete_content(&self.id).await;
+        removed.err().map(|error| Leftover { id: self.id, reason: error.to_string() })
+    }
+}
+
+impl Backups {
+    /// Where the content of an object lies in it, as `Draft::finish_object` stored it.
+    ///
+    /// # Errors
+    /// As `get_small`, and `Error::Malformed` where it is no index of this format.
+    pub async fn get_frames(&self, id: &BackupId, object: &str) -> Result<FrameIndex> {
+        let name = frames_name(object);
+        let json = self.get_small(id, &name).await?;
+        let malformed = |detail: String| Error::Malformed { object: self.key(id, &name), detail };
+        let stored: StoredFrames = serde_json::from_slice(&json).map_err(|error| malformed(error.to_string()))?;
+        if stored.format > FRAMES_FORMAT {
+            return Err(malformed(format!(
+                "it has format {}; this version of Holdfast reads up to {FRAMES_FORMAT}",
+                stored.format
+            )));
+        }
+        Ok(stored.frames)
+    }
+}
+
+fn frames_name(object: &str) -> String {
+    format!("{object}.frames")
+}
+
+/// Sets a backup apart from others that begin in the same second: 40 bits from the operating system.
+fn mark() -> u64 {
+    RandomState::new().build_hasher().finish() & 0xFF_FFFF_FFFF
+}
+
+#[cfg(test)]
+mod tests;

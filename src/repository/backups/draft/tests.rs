@@ -1,0 +1,204 @@
+//! Content that goes into a repository and comes back.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::TryStreamExt;
+use proptest::prelude::*;
+
+use super::*;
+use crate::codec::Compression;
+use crate::repository::{FilesBackup, ResourceKind};
+use crate::storage::FileStore;
+
+struct Bench {
+    repository: Repository,
+    resource: ResourceName,
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(FileStore::create(folder.path()).await.unwrap());
+        let (repository, _) = Repository::create(store, Compression::default()).await.unwrap();
+        let resource = ResourceName::new(ResourceKind::Files, "a").unwrap();
+        Self { repository, resource, folder }
+    }
+
+    fn draft(&self, frame_bytes: usize) -> Draft {
+        let limits = WriteLimits { frame_bytes, frames_in_flight: 2 };
+        Draft::begin(&self.repository, &self.resource, limits, Arc::new(|_| ()))
+    }
+
+    /// The files in which objects of backups are stored.
+    fn content(&self) -> Vec<std::path::PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.folder.path().join("files/a/data")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { found.push(path) }
+            }
+        }
+        found
+    }
+}
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+async fn store(draft: &Draft, name: &str, content: &[u8]) -> [BackupObject; 2] {
+    let mut writer = draft.begin_object(name);
+    for piece in content.chunks(700) {
+        writer.write(piece).await.unwrap();
+    }
+    draft.finish_object(writer).await.unwrap()
+}
+
+async fn read(draft: &Draft, object: &BackupObject, range: Option<Range<u64>>) -> Result<Vec<u8>> {
+    let frames = draft.backups().get_frames(draft.id(), &object.name).await?;
+    let content = match range {
+        None => draft.backups().read_whole(draft.id(), object, &frames),
+        Some(range) => draft.backups().read_range(draft.id(), &object.name, &frames, range),
+    };
+    let pieces: Vec<Bytes> = content.try_collect().await?;
+    Ok(pieces.concat())
+}
+
+fn noise(bytes: u64) -> Vec<u8> {
+    (0..bytes).map(|n| u8::try_from(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56).unwrap()).collect()
+}
+
+#[test]
+fn what_was_stored_comes_back_whatever_its_size() {
+    run(async {
+        let bench = Bench::new().await;
+        let draft = bench.draft(10_000);
+        for (name, size) in [("none", 0), ("one", 1), ("frame", 10_000), ("large", 9 << 20)] {
+            let content = noise(size);
+            let [object, index] = store(&draft, name, &content).await;
+            assert_eq!((object.plain_bytes, object.name.as_str()), (size, format!("{name}.zst").as_str()));
+            assert_eq!(index.name, format!("{name}.zst.frames"));
+            assert!(read(&draft, &object, None).await.unwrap() == content, "{name}");
+            draft.backups().check_stored(draft.id(), &object, |_| ()).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn objects_are_written_side_by_side_in_the_places_of_one_backup() {
+    run(async {
+        let bench = Bench::new().await;
+        let draft = bench.draft(1000);
+        let content = noise(50_000);
+        let names: Vec<String> = (0..20).map(|number| format!("object-{number}")).collect();
+        let all = names.iter().map(|name| store(&draft, name, &content));
+        for [object, _] in futures_util::future::join_all(all).await {
+            assert!(read(&draft, &object, None).await.unwrap() == content, "{}", object.name);
+        }
+    });
+}
+
+#[test]
+fn no_changed_and_no_missing_byte_of_an_object_passes() {
+    run(async {
+        let bench = Bench::new().await;
+        let draft = bench.draft(1000);
+        let [object, _] = store(&draft, "a", &noise(5000)).await;
+        let path = bench.content().into_iter().find(|path| path.ends_with("a.zst")).unwrap();
+        let stored = std::fs::read(&path).unwrap();
+        let mut changed: Vec<Vec<u8>> = (0..stored.len()).step_by(37).map(|at| flipped(&stored, at)).collect();
+        changed.extend([stored[..stored.len() - 1].to_vec(), [&stored[..], b"x"].concat(), Vec::new()]);
+        for changed in changed {
+            std::fs::write(&path, &changed).unwrap();
+            let error = read(&draft, &object, None).await.expect_err("an altered object");
+            assert!(error.to_string().contains(&draft.backups().key(draft.id(), "a.zst")), "{error}");
+            let error = draft.backups().check_stored(draft.id(), &object, |_| ()).await.expect_err("an altered object");
+            assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(read(&draft, &object, None).await, Err(Error::Damaged { .. })));
+        assert!(matches!(draft.backups().check_stored(draft.id(), &object, |_| ()).await, Err(Error::Damaged { .. })));
+    });
+}
+
+fn flipped(stored: &[u8], at: usize) -> Vec<u8> {
+    let mut changed = stored.to_vec();
+    changed[at] ^= 1;
+    changed
+}
+
+#[test]
+fn a_discarded_backup_leaves_nothing_behind() {
+    run(async {
+        let bench = Bench::new().await;
+        let draft = bench.draft(100);
+        store(&draft, "whole", &noise(5000)).await;
+        let mut half = draft.begin_object("half");
+        half.write(&noise(5000)).await.unwrap();
+        assert_eq!(bench.content().len(), 2);
+        drop(half);
+        assert_eq!(draft.discard().await, None);
+        assert_eq!(bench.content(), Vec::<std::path::PathBuf>::new());
+        assert_eq!(bench.repository.backups(&bench.resource).list().await.unwrap().records, []);
+    });
+}
+
+#[test]
+fn a_name_that_is_used_twice_is_an_error() {
+    run(async {
+        let bench = Bench::new().await;
+        let draft = bench.draft(100);
+        store(&draft, "a", b"one").await;
+        let mut again = draft.begin_object("a");
+        again.write(b"two").await.unwrap();
+        assert!(matches!(draft.finish_object(again).await, Err(Error::Taken { .. })));
+    });
+}
+
+#[test]
+fn a_listed_backup_is_in_the_catalog_of_its_resource_and_of_no_other_kind() {
+    run(async {
+        let bench = Bench::new().await;
+        let stored = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&stored);
+        let on_stored = Arc::new(move |bytes| {
+            count.fetch_add(bytes, Ordering::Relaxed);
+        });
+        let draft = Draft::begin(&bench.repository, &bench.resource, WriteLimits::default(), on_stored);
+        let objects = store(&draft, "files.tar", &noise(1000)).await;
+        assert_eq!(stored.load(Ordering::Relaxed), objects[0].stored_bytes);
+        let detail = FilesBackup { archive: objects[0].name.clone(), files: 1, directories: 0, links: 0, skipped: 0 };
+        let entry = draft.entry(objects.to_vec(), 1000, Detail::Files(detail));
+        let listed = draft.list(entry).await.unwrap();
+        assert_eq!(bench.repository.backups(&bench.resource).list().await.unwrap().records, std::slice::from_ref(&listed));
+        let path = |kind: &str| bench.folder.path().join(format!("{kind}/a/backups/{}.json", listed.id));
+        std::fs::create_dir_all(path("command").parent().unwrap()).unwrap();
+        std::fs::copy(path("files"), path("command")).unwrap();
+        let other = ResourceName::new(ResourceKind::Command, "a").unwrap();
+        let found = bench.repository.backups(&other).list().await.unwrap();
+        assert_eq!(found.records, []);
+        assert!(found.damaged[0].to_string().contains("it says that it is a files backup of files/a"), "{:?}", found.damaged);
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn any_range_comes_back(size in 0_u64..5000, frame_bytes in 1_usize..2000, range in (0_u64..6000, 0_u64..6000)) {
+        run(async {
+            let bench = Bench::new().await;
+            let draft = bench.draft(frame_bytes);
+            let content = noise(size);
+            let [object, _] = store(&draft, "a", &content).await;
+            let range = range.0.min(range.1)..range.0.max(range.1);
+            let at = |offset: u64| usize::try_from(offset.min(size)).unwrap();
+            let expected = content[at(range.start)..at(range.end)].to_vec();
+            prop_assert_eq!(read(&draft, &object, Some(range)).await.unwrap(), expected);
+            Ok(())
+        })?;
+    }
+}
