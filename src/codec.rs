@@ -8,14 +8,22 @@
 //! read is trusted with memory beyond what the caller allows. Compressed frames always state their plain size and carry a
 //! checksum of it, so that the public programs check them too.
 
+mod change;
 mod compression;
+mod encryption;
 mod envelope;
 mod error;
 mod frames;
 mod hash;
+mod outline;
 
+pub use change::{ChangeDigest, ParseChangeDigestError};
 pub use compression::{Compression, ParseCompressionError};
+pub use encryption::{
+    Encrypting, Identities, Identity, KeyError, KeyFile, PREFACE_BYTES, Preface, RECIPIENTS_MAX, Recipients, Revealed, Unlocked,
+};
 pub use envelope::{FORMAT, HEADER_BYTES, Header, Stored, open, read_header, seal};
 pub use error::{Error, Part};
 pub use frames::{Frame, FrameIndex, FrameWriter, compress_frame, decompress_frame};
 pub use hash::{Hash, Hasher};
+pub use outline::{OUTLINE_BYTES, Outline, Reveal, encrypt_envelope, open_any, outline};

@@ -18,7 +18,7 @@ const MAGIC: [u8; 4] = 0x184D_2A5E_u32.to_le_bytes();
 const PREFIX_BYTES: usize = 8;
 /// How the JSON ends: `,"check":"0123abcd"}`, the CRC-32C of the object's first byte up to the comma.
 /// Its place and meaning never change, whatever the format.
-const CHECK_BYTES: usize = 20;
+pub(super) const CHECK_BYTES: usize = 20;
 
 /// What an object is, in JSON at its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +100,7 @@ fn put_in_front(header: &[u8], mut object: Vec<u8>) -> Bytes {
     Bytes::from(object).slice(start..)
 }
 
-fn check_text(covered: &[u8]) -> String {
+pub(super) fn check_text(covered: &[u8]) -> String {
     format!(",\"check\":\"{:08x}\"}}", crc32c::crc32c(covered))
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::KeyError;
+
 /// Which part of an object a checksum covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -11,6 +13,8 @@ pub enum Part {
     Stored,
     /// The content after decompression.
     Content,
+    /// An age file.
+    Encrypted,
 }
 
 impl fmt::Display for Part {
@@ -19,6 +23,7 @@ impl fmt::Display for Part {
             Self::Header => "header",
             Self::Stored => "compressed bytes",
             Self::Content => "content",
+            Self::Encrypted => "encrypted bytes",
         })
     }
 }
@@ -76,12 +81,39 @@ pub enum Error {
         /// The limit in bytes.
         size_max: u64,
     },
+    /// None of the identities at hand opens the object.
+    #[error("the object is encrypted to {}; {}", needed.join(", "), at_hand(available))]
+    Locked {
+        /// The recipients that it was encrypted to: the identity of any one of them opens it.
+        needed: Vec<String>,
+        /// The recipients whose identities were tried.
+        available: Vec<String>,
+    },
+    /// The identities that are configured cannot be read.
+    #[error("the object is encrypted: {source}")]
+    Identity {
+        /// Why.
+        source: KeyError,
+    },
     /// The encoder refused: out of memory, for one.
     #[error("cannot compress: {reason}")]
     Compress {
         /// The encoder's words.
         reason: String,
     },
+    /// age refused.
+    #[error("cannot encrypt: {reason}")]
+    Encrypt {
+        /// Its words.
+        reason: String,
+    },
+}
+
+fn at_hand(available: &[String]) -> String {
+    match available {
+        [] => "no identity is configured here".to_owned(),
+        _ => format!("the identities here are of {}", available.join(", ")),
+    }
 }
 
 impl Error {
@@ -96,7 +128,11 @@ impl Error {
             Self::NotAnEnvelope { .. } => {
                 Some("something else wrote this object: see that nothing else uses the repository's URL")
             }
-            Self::TooLarge { .. } | Self::Compress { .. } => None,
+            Self::Locked { .. } => Some(
+                "name the file with one of these identities as identity_file in [encryption]; 'holdfast key list' shows what is at hand",
+            ),
+            Self::Identity { source } => Some(source.hint()),
+            Self::TooLarge { .. } | Self::Compress { .. } | Self::Encrypt { .. } => None,
         }
     }
 }
