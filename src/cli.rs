@@ -15,7 +15,9 @@ mod init;
 mod live;
 mod output;
 mod restore;
+mod running;
 mod status;
+mod verify;
 mod wal;
 
 use std::process::ExitCode;
@@ -59,6 +61,7 @@ async fn dispatch(arguments: Arguments, output: Output) -> Outcome {
         Verb::Backups(options) => backups::run(&context, &options).await,
         Verb::Agent(options) => agent::run(&context, &options).await,
         Verb::Restore(options) => restore::run(&context, &options).await,
+        Verb::Verify(options) => verify::run(&context, &options).await,
         Verb::Wal(options) => wal::run(&context, &options).await,
         Verb::Check(options) => check::run(&context, &options).await,
         Verb::Status(options) => status::run(&context, &options).await,

@@ -8,4 +8,5 @@ mod base_backup {
     mod seaweed;
     mod stores;
     mod support;
+    mod verify;
 }

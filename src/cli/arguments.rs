@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{agent, backup, backups, check, demo, init, restore, status, wal};
+use super::{agent, backup, backups, check, demo, init, restore, status, verify, wal};
 
 /// Makes PostgreSQL recoverable to any moment, and proves that it can.
 #[derive(Parser)]
@@ -49,14 +49,16 @@ pub(super) enum Verb {
     Demo(demo::Options),
     /// Create the repository and the replication slots; safe to repeat
     Init(init::Options),
-    /// Take a base backup now
+    /// Back up a resource now
     Backup(backup::Options),
-    /// List the base backups
+    /// List the backups
     Backups(backups::Options),
     /// Run everything until SIGTERM: receive WAL, serve the status
     Agent(agent::Options),
-    /// Bring a cluster back to a moment, into a new directory
+    /// Bring a resource back: a cluster to a moment, into a new directory
     Restore(Box<restore::Options>),
+    /// Read backups back and check every byte; ends with 1 if one is damaged
+    Verify(verify::Options),
     /// Single WAL files in and out, and what is stored
     Wal(wal::Options),
     /// Look at configuration, access and recoverability; ends with 0, 1 (warning) or 2 (critical)

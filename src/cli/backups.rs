@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::output::{bytes, table};
 use super::{Context, Outcome, exit};
 use crate::pg::{Lsn, SystemId, TimelineId};
-use crate::repository::{BackupEntry, BackupId, Damaged, ResourceName};
+use crate::repository::{BackupEntry, BackupId, Damaged, Detail, FilesBackup, ResourceName};
 
 /// What `backups` takes.
 #[derive(Args)]
@@ -21,36 +21,67 @@ pub(super) struct Options {
 pub(super) struct Line {
     pub id: BackupId,
     pub resource: ResourceName,
-    pub system_id: SystemId,
     pub started_at: Timestamp,
     pub finished_at: Timestamp,
     pub duration_s: f64,
-    pub timeline: TimelineId,
-    pub start_lsn: Lsn,
-    pub stop_lsn: Lsn,
-    pub server_version: u32,
-    pub files: u64,
     pub plain_bytes: u64,
     pub stored_bytes: u64,
+    #[serde(flatten)]
+    pub own: Own,
+}
+
+/// What is shown of a backup that only its kind has.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Own {
+    Postgres { system_id: SystemId, timeline: TimelineId, start_lsn: Lsn, stop_lsn: Lsn, server_version: u32, files: u64 },
+    Files { files: u64, directories: u64, links: u64, skipped: u64 },
+    Command {},
 }
 
 impl From<&BackupEntry> for Line {
     fn from(entry: &BackupEntry) -> Self {
-        let postgres = entry.postgres();
         Self {
             id: entry.id.clone(),
             resource: entry.resource.clone(),
-            system_id: postgres.system_id,
             started_at: entry.started_at,
             finished_at: entry.finished_at,
             duration_s: entry.finished_at.duration_since(entry.started_at).as_secs_f64(),
-            timeline: postgres.timeline,
-            start_lsn: postgres.start_lsn,
-            stop_lsn: postgres.stop_lsn,
-            server_version: postgres.server_version,
-            files: postgres.files,
             plain_bytes: entry.plain_bytes,
             stored_bytes: entry.stored_bytes,
+            own: Own::from(&entry.detail),
+        }
+    }
+}
+
+impl From<&Detail> for Own {
+    fn from(detail: &Detail) -> Self {
+        match detail {
+            Detail::Postgres(backup) => Self::Postgres {
+                system_id: backup.system_id,
+                timeline: backup.timeline,
+                start_lsn: backup.start_lsn,
+                stop_lsn: backup.stop_lsn,
+                server_version: backup.server_version,
+                files: backup.files,
+            },
+            Detail::Files(FilesBackup { files, directories, links, skipped, .. }) => {
+                Self::Files { files: *files, directories: *directories, links: *links, skipped: *skipped }
+            }
+            Detail::Command(_) => Self::Command {},
+        }
+    }
+}
+
+impl Own {
+    /// In a few words.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Postgres { timeline, start_lsn, stop_lsn, server_version, .. } => {
+                format!("PostgreSQL {}, WAL {start_lsn} to {stop_lsn} on timeline {timeline}", version(*server_version))
+            }
+            Self::Files { files, directories, links, .. } => format!("{files} files, {directories} directories, {links} links"),
+            Self::Command {} => "the output of a program".to_owned(),
         }
     }
 }
@@ -66,11 +97,11 @@ struct Report {
 pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     let config = context.config()?;
     if options.resource.is_some() {
-        config.cluster(options.resource.as_ref())?;
+        config.resource(options.resource.as_ref())?;
     }
     let repository = context.repository(&config).await?;
     let mut report = Report { backups: Vec::new(), damaged: Vec::new() };
-    for (resource, _) in config.clusters() {
+    for resource in config.resources() {
         if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) {
             let listed = repository.backups(&resource).list().await?;
             report.backups.extend(listed.records.iter().map(Line::from));
@@ -81,7 +112,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     Ok(exit::DONE)
 }
 
-const HEADINGS: [&str; 9] = ["RESOURCE", "ID", "STARTED", "DURATION", "SIZE", "STORED", "TIMELINE", "WAL", "POSTGRESQL"];
+const HEADINGS: [&str; 7] = ["RESOURCE", "ID", "STARTED", "DURATION", "SIZE", "STORED", "CONTENT"];
 
 impl Report {
     fn text(&self) -> String {
@@ -103,9 +134,7 @@ impl Line {
             format!("{:.1} s", self.duration_s),
             bytes(self.plain_bytes),
             bytes(self.stored_bytes),
-            self.timeline.to_string(),
-            format!("{} to {}", self.start_lsn, self.stop_lsn),
-            version(self.server_version),
+            self.own.text(),
         ]
     }
 }

@@ -1,12 +1,14 @@
 //! How the program ends.
 
 use crate::resources::postgres::source;
-use crate::{config, repository, storage};
+use crate::{config, repository, resources, storage};
 
 /// Done.
 pub(super) const DONE: u8 = 0;
 /// For `check`: something cannot be restored, or soon cannot.
 pub(super) const CRITICAL: u8 = 2;
+/// The command line makes no sense.
+pub(super) const USAGE: u8 = 2;
 /// Failed; for `check`, a warning.
 pub(super) const FAILED: u8 = 1;
 
@@ -61,6 +63,12 @@ impl From<storage::Error> for Failure {
 
 impl From<repository::Error> for Failure {
     fn from(error: repository::Error) -> Self {
+        Self::new(error.to_string()).with_hint(error.hint())
+    }
+}
+
+impl From<resources::Error> for Failure {
+    fn from(error: resources::Error) -> Self {
         Self::new(error.to_string()).with_hint(error.hint())
     }
 }

@@ -11,14 +11,11 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use super::arguments::{Common, Format};
-use super::exit::Failure;
+use super::exit::{Failure, USAGE};
 
 pub(super) use progress::Progress;
 pub(super) use table::table;
 pub(super) use units::bytes;
-
-/// The exit code for a command line that is wrong.
-const USAGE: u8 = 2;
 
 /// Where results go, and how.
 #[derive(Clone, Copy)]
@@ -53,6 +50,11 @@ impl Output {
         drop(writeln!(stdout(), "{}", result.trim_end()));
     }
 
+    /// Standard output, for content that was asked for.
+    pub(super) fn content(self) -> Content {
+        Content { used: false }
+    }
+
     /// Prints a line for a person, on standard error; programs and quiet callers do not get it.
     pub(super) fn note(self, line: &str) {
         if !self.quiet && !self.is_json() {
@@ -74,6 +76,30 @@ impl Output {
         };
         drop(writeln!(stderr(), "{line}"));
         ExitCode::from(failure.code.max(self.code_min))
+    }
+}
+
+/// Standard output as a place for content.
+pub(super) struct Content {
+    used: bool,
+}
+
+impl Content {
+    /// Whether content went there, so that nothing else may.
+    pub(super) const fn is_used(&self) -> bool {
+        self.used
+    }
+}
+
+impl Write for Content {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.used = true;
+        stdout().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.used = true;
+        stdout().flush()
     }
 }
 

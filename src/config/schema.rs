@@ -151,6 +151,30 @@ impl Config {
         self.postgres.iter().filter_map(|(name, cluster)| Some((ResourceName::new(ResourceKind::Postgres, name).ok()?, cluster)))
     }
 
+    /// The names of all resources, in the order of kinds and names.
+    pub fn resources(&self) -> impl Iterator<Item = ResourceName> {
+        self.clusters().map(|(name, _)| name)
+    }
+
+    /// The name of one resource; where none is named, of the only one there is.
+    ///
+    /// # Errors
+    /// When it is not configured, or none is named and there are several.
+    pub fn resource(&self, wanted: Option<&ResourceName>) -> Result<ResourceName> {
+        let mut known: Vec<ResourceName> = self.resources().collect();
+        let wanted_text = wanted.map_or_else(|| "a resource without a name".to_owned(), ToString::to_string);
+        known.retain(|name| wanted.is_none_or(|wanted| name == wanted));
+        match &known[..] {
+            [only] => Ok(only.clone()),
+            _ => Err(self.unknown(wanted_text)),
+        }
+    }
+
+    fn unknown(&self, resource: String) -> Error {
+        let known: Vec<String> = self.resources().map(|name| name.to_string()).collect();
+        Error::UnknownResource { resource, known: known.join(", ") }
+    }
+
     /// One cluster; where none is named, the only one there is.
     ///
     /// # Errors

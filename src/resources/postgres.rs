@@ -2,6 +2,10 @@
 
 pub mod archive;
 pub mod backup;
+mod resource;
 pub mod restore;
 pub mod shim;
 pub mod source;
+mod verify;
+
+pub use resource::{Cluster, RestoreRequest};

@@ -14,7 +14,7 @@ use serde_json::Value;
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A cluster that archives through `holdfast wal push`, and the program, `init` done.
-fn prepared(compression: &str) -> (Cluster, Holdfast) {
+pub fn prepared(compression: &str) -> (Cluster, Holdfast) {
     let cluster = Cluster::builder(&Installation::newest()).setting("archive_mode", "on").start();
     let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), "");
     holdfast.scratch().new_directory("repository");
@@ -32,7 +32,7 @@ fn prepared(compression: &str) -> (Cluster, Holdfast) {
     (cluster, holdfast)
 }
 
-fn content(holdfast: &Holdfast) -> PathBuf {
+pub fn content(holdfast: &Holdfast) -> PathBuf {
     holdfast.scratch().path().join("repository/postgres/main/data")
 }
 
@@ -58,7 +58,7 @@ fn add_ballast(cluster: &Cluster, megabytes: usize) {
     pg_fixtures::ServerUser::current().own_all(&directory);
 }
 
-fn json(text: &[u8]) -> Value {
+pub fn json(text: &[u8]) -> Value {
     serde_json::from_slice(text).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(text)))
 }
 

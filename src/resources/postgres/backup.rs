@@ -11,7 +11,7 @@
 mod check;
 mod error;
 mod limits;
-mod manifest;
+pub(super) mod manifest;
 mod objects;
 mod packs;
 mod problem;
@@ -19,7 +19,7 @@ mod progress;
 mod receive;
 mod source;
 mod take;
-mod tally;
+pub(super) mod tally;
 mod wal;
 
 pub use error::{Error, Failed, Result};

@@ -39,6 +39,12 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Nobody said where to.
+    #[error("no directory to restore into was given")]
+    NoDirectory,
+    /// The path of this program, which becomes the `restore_command`, is not known.
+    #[error("the path of this program is not known: {0}")]
+    NoProgram(std::io::Error),
     /// The server did not start, or ended before it reached the target.
     #[error("the server ended before it reached the target; the end of its log:\n{log}")]
     ServerEnded {
@@ -66,7 +72,8 @@ impl Error {
             }
             Self::File { .. } => Some("empty the directory before the next try".into()),
             Self::ServerEnded { .. } => Some("correct what the log says, and start the server again: recovery goes on".into()),
-            Self::Server(_) | Self::Interrupted(_) => None,
+            Self::NoDirectory => Some("add --to DIRECTORY".into()),
+            Self::Server(_) | Self::Interrupted(_) | Self::NoProgram(_) => None,
         }
     }
 

@@ -5,8 +5,9 @@
 mod existing;
 mod shell;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::error::{Error, Result};
 use super::plan::Stop;
 use crate::pg::SystemId;
 use crate::pg::control::StandbySettings;
@@ -15,6 +16,9 @@ use crate::repository::ResourceName;
 
 use existing::{Existing, without};
 pub use shell::shell_word;
+
+/// The program that PostgreSQL runs to get its WAL.
+const SHIM: &str = "holdfast-restore-command";
 
 /// How the server gets its WAL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +36,17 @@ pub struct RestoreCommand {
 }
 
 impl RestoreCommand {
+    /// The shim beside this program; without one, this program itself.
+    ///
+    /// # Errors
+    /// When the path of this program is not known.
+    pub fn of_this_program(configuration: &Path, resource: &ResourceName, lineage: SystemId) -> Result<Self> {
+        let own = std::env::current_exe().map_err(Error::NoProgram)?;
+        let shim = own.with_file_name(SHIM);
+        let (program, leading) = if shim.is_file() { (shim, vec![]) } else { (own, vec!["wal".to_owned(), "fetch".to_owned()]) };
+        Ok(Self { program, leading, configuration: configuration.to_owned(), resource: resource.clone(), lineage })
+    }
+
     /// The value of `restore_command`: words for the shell, in which PostgreSQL replaces `%f` and `%p` and reads `%%` as `%`.
     #[must_use]
     pub fn value(&self) -> String {

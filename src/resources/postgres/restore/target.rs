@@ -8,7 +8,7 @@ use crate::pg::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
 use crate::repository::BackupId;
 
 /// Everything that decides where recovery ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
     /// The target.
     pub target: RecoveryTarget,

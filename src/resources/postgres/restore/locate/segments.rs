@@ -1,8 +1,8 @@
 //! The stored segments along a route, by number.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -22,7 +22,7 @@ pub(super) struct Segments<'a> {
     ranges: Vec<Range<u64>>,
     /// Where what is stored ends.
     end: Lsn,
-    known: RefCell<HashMap<usize, Activity>>,
+    known: Mutex<HashMap<usize, Activity>>,
 }
 
 /// How many headers are remembered: a halving search asks for few, and comes back to some.
@@ -36,7 +36,7 @@ impl<'a> Segments<'a> {
         };
         let stretches = route.searched();
         let end = stretches.last().map_or(Lsn::INVALID, |stretch| stretch.end);
-        Self { archive, route, ranges: stretches.iter().map(numbers).collect(), end, known: RefCell::default() }
+        Self { archive, route, ranges: stretches.iter().map(numbers).collect(), end, known: Mutex::default() }
     }
 
     #[allow(clippy::cast_possible_truncation)] // as many as there are segments
@@ -68,11 +68,11 @@ impl<'a> Segments<'a> {
 
     /// What happened in a segment, from its header, or from its content where the header does not say.
     pub(super) async fn activity(&self, index: usize) -> Result<Activity> {
-        if let Some(activity) = self.known.borrow().get(&index) {
+        if let Some(activity) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&index) {
             return Ok(activity.clone());
         }
         let activity = self.read_activity(index).await?;
-        let mut known = self.known.borrow_mut();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= HEADERS_REMEMBERED {
             known.clear();
         }

@@ -1,0 +1,262 @@
+//! `holdfast restore postgres/NAME`: brings a cluster back to a moment. The plan first, then the work.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Options;
+use crate::cli::exit::{DONE, Failure};
+use crate::cli::{Context, Outcome};
+use crate::config::Config;
+use crate::pg::Lsn;
+use crate::pg::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
+use crate::repository::{Repository, ResourceName};
+use crate::resources::postgres::restore::base::Written;
+use crate::resources::postgres::restore::gather::gather;
+use crate::resources::postgres::restore::locate::locate;
+use crate::resources::postgres::restore::plan::{RestorePlan, choose_route, plan};
+use crate::resources::postgres::restore::settings::RestoreCommand;
+use crate::resources::postgres::restore::site::{Site, survey};
+use crate::resources::postgres::restore::start::{End, Recovered, StartOptions, start};
+use crate::resources::postgres::restore::target::{Wanted, parse_time};
+use crate::resources::postgres::restore::{self, carry_out};
+use crate::sys::local_postgres::{self, Programs};
+
+/// How often progress is shown.
+const PROGRESS_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// What `restore` takes for a cluster.
+#[derive(Args, Default)]
+#[command(next_help_heading = "PostgreSQL clusters")]
+#[command(group(ArgGroup::new("recovery target").args(["target_time", "target_lsn", "target_xid", "target_name", "target"])))]
+pub(super) struct ClusterOptions {
+    /// Stop behind the last commit at or before a time, as in '2026-11-22 14:30:00+01' or '2026-11-22 14:30:00 Europe/Berlin'
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    target_time: Option<Timestamp>,
+    /// Stop at a position in the WAL, as in 16/B374D848
+    #[arg(long, value_name = "LSN")]
+    target_lsn: Option<Lsn>,
+    /// Stop behind the commit of a transaction
+    #[arg(long, value_name = "XID")]
+    target_xid: Option<u32>,
+    /// Stop at a restore point made with pg_create_restore_point
+    #[arg(long, value_name = "NAME")]
+    target_name: Option<String>,
+    /// Stop as soon as the cluster is consistent
+    #[arg(long, value_name = "immediate", value_parser = ["immediate"])]
+    target: Option<String>,
+    /// Leave out what lies exactly at the target
+    #[arg(long)]
+    target_exclusive: bool,
+    /// The timeline to follow: latest, current (the backup's) or a number
+    #[arg(long, value_name = "TIMELINE", default_value_t = TargetTimeline::Latest)]
+    target_timeline: TargetTimeline,
+    /// What the server does at the target: promote, pause or shutdown
+    #[arg(long, value_name = "ACTION", default_value_t = TargetAction::Promote)]
+    target_action: TargetAction,
+    /// Put a tablespace elsewhere; needed for each
+    #[arg(long, value_name = "OLD=NEW", value_parser = parse_mapping)]
+    tablespace_map: Vec<(String, PathBuf)>,
+    /// Let the restored cluster archive where the original did
+    #[arg(long)]
+    keep_archiving: bool,
+    /// Start the server and wait until it has recovered
+    #[arg(long)]
+    start: bool,
+    /// The port of the started server [default: as configured in the restored cluster]
+    #[arg(long, value_name = "PORT", requires = "start")]
+    port: Option<u16>,
+    /// The directory of the started server's Unix socket [default: as configured in the restored cluster]
+    #[arg(long, value_name = "DIR", requires = "start")]
+    socket_directory: Option<PathBuf>,
+    /// Where PostgreSQL's programs are [default: where packages install them]
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+}
+
+/// What `restore` did.
+#[derive(Serialize)]
+struct Report {
+    plan: RestorePlan,
+    site: Site,
+    restored: bool,
+    recovered: Option<Recovered>,
+    next: String,
+}
+
+pub(super) async fn run(
+    context: &Context,
+    config: &Config,
+    resource: &ResourceName,
+    common: &Options,
+    options: &ClusterOptions,
+) -> Outcome {
+    let to = PathBuf::from(common.to.as_ref().ok_or_else(|| Failure::from(restore::Error::NoDirectory))?);
+    let repository = context.repository(config).await?;
+    let plan = make_plan(&repository, resource, common, options).await?;
+    let site = survey(&plan.backup, &to, &options.tablespace_map).map_err(restore::Error::from)?;
+    let programs = programs(options, &plan);
+    if common.dry_run {
+        let next = "nothing was changed (--dry-run)".to_owned();
+        return Ok(report(context, &Report { plan, site, restored: false, recovered: None, next }));
+    }
+    context.output.note(&plan.to_string());
+    context.output.note(&site_text(&site));
+    let programs = match (programs, options.start) {
+        (Ok(programs), _) => Some(programs),
+        (Err(error), true) => return Err(error.into()),
+        (Err(error), false) => {
+            context.output.note(&format!("warning    {error}"));
+            None
+        }
+    };
+    write(context, config, &repository, (&plan, &site), resource, options).await?;
+    let recovered = match programs {
+        Some(programs) if options.start => Some(recover(context, &plan, &site, programs, options).await?),
+        _ => None,
+    };
+    let next = next_steps(&plan, &site, recovered.as_ref(), options);
+    Ok(report(context, &Report { plan, site, restored: true, recovered, next }))
+}
+
+fn report(context: &Context, report: &Report) -> u8 {
+    context.output.result(report, |report| {
+        if report.restored {
+            report.next.clone()
+        } else {
+            format!("{}\n{}\n{}", report.plan, site_text(&report.site), report.next)
+        }
+    });
+    DONE
+}
+
+fn wanted(common: &Options, options: &ClusterOptions) -> Wanted {
+    let time = options.target_time.map(RecoveryTarget::Time);
+    let lsn = || options.target_lsn.map(RecoveryTarget::Lsn);
+    let xid = || options.target_xid.map(RecoveryTarget::Xid);
+    let name = || options.target_name.clone().map(RecoveryTarget::Name);
+    let immediate = || options.target.as_ref().map(|_| RecoveryTarget::Immediate);
+    Wanted {
+        target: time.or_else(lsn).or_else(xid).or_else(name).or_else(immediate).unwrap_or_default(),
+        exclusive: options.target_exclusive,
+        timeline: options.target_timeline,
+        action: options.target_action,
+        backup: common.backup.clone(),
+    }
+}
+
+async fn make_plan(
+    repository: &Repository,
+    resource: &ResourceName,
+    common: &Options,
+    options: &ClusterOptions,
+) -> Result<RestorePlan, restore::Error> {
+    let (facts, archive) = gather(repository, resource, common.backup.as_ref()).await?;
+    let route = choose_route(&facts, &wanted(common, options))?;
+    let located = locate(&archive, &route).await?;
+    Ok(plan(&facts, &route, located)?)
+}
+
+fn programs(options: &ClusterOptions, plan: &RestorePlan) -> Result<Programs, local_postgres::Error> {
+    let major = plan.backup.postgres().server_version / 10000;
+    match &options.programs {
+        Some(directory) => Ok(Programs::in_directory(directory.clone(), major)),
+        None => Programs::find(Some(major)),
+    }
+}
+
+async fn write(
+    context: &Context,
+    config: &Config,
+    repository: &Repository,
+    (plan, site): (&RestorePlan, &Site),
+    resource: &ResourceName,
+    options: &ClusterOptions,
+) -> Result<(), Failure> {
+    let command = RestoreCommand::of_this_program(&config.path, resource, plan.system_id)?;
+    let (backups, written) = (repository.backups(resource), Written::default());
+    let progress = context.output.progress("restoring");
+    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+    let work = carry_out(plan, site, &backups, &command, options.keep_archiving, &written);
+    tokio::pin!(work);
+    let result = loop {
+        tokio::select! {
+            result = &mut work => break result,
+            _ = ticks.tick() => progress.set(written.bytes(), plan.plain_bytes),
+        }
+    };
+    progress.finish();
+    Ok(result?)
+}
+
+async fn recover(
+    context: &Context,
+    plan: &RestorePlan,
+    site: &Site,
+    programs: Programs,
+    options: &ClusterOptions,
+) -> Result<Recovered, Failure> {
+    let progress = context.output.progress("recovering");
+    let start_options = StartOptions { port: options.port, socket_directory: options.socket_directory.clone() };
+    let show = |replay: &restore::start::Replay| progress.set(replay.done_bytes, plan.wal_bytes);
+    let recovered = start(plan, site, programs, &start_options, show).await;
+    progress.finish();
+    Ok(recovered?)
+}
+
+fn site_text(site: &Site) -> String {
+    let mut text = format!("into       {}", site.directory.display());
+    for (oid, place) in &site.tablespaces {
+        text.push_str(&format!("\n           tablespace {oid} into {}", place.display()));
+    }
+    text
+}
+
+fn next_steps(plan: &RestorePlan, site: &Site, recovered: Option<&Recovered>, options: &ClusterOptions) -> String {
+    let Some(recovered) = recovered else {
+        return format!(
+            "restored into {}; start PostgreSQL {} there, and it recovers to {}",
+            site.directory.display(),
+            plan.backup.postgres().server_version / 10000,
+            plan.asked
+        );
+    };
+    let mut lines = vec![match recovered.end {
+        End::Promoted => "recovered: the server takes writes".to_owned(),
+        End::Paused => "recovered to the target: the server waits there, read-only; look at it, then 'SELECT pg_wal_replay_resume()' to promote".to_owned(),
+        End::ShutDown => "recovered to the target and shut down; started again it goes on behind the target only with another recovery_target_action".to_owned(),
+    }];
+    lines.extend(recovered.lsn.map(|lsn| format!("replayed up to {lsn}")));
+    lines.extend(recovered.stopped.clone());
+    lines.extend(recovered.last_transaction.as_ref().map(|time| format!("last transaction at {time}")));
+    lines.extend(recovered.new_timeline.map(|timeline| format!("now on timeline {timeline}")));
+    if let (Some(port), Some(socket)) = (recovered.port, &recovered.socket_directory) {
+        lines.push(format!("connect with: psql -h {} -p {port}", socket.display()));
+    }
+    lines.push(format!("its log is {}", recovered.log.display()));
+    if !options.keep_archiving {
+        lines.push(
+            "it does not archive, and subscriptions do not connect: see postgresql.auto.conf before it takes over".to_owned(),
+        );
+    }
+    lines.join("\n")
+}
+
+fn parse_mapping(text: &str) -> Result<(String, PathBuf), String> {
+    let (old, new) = text.split_once('=').ok_or_else(|| format!("'{text}' is not OLD=NEW"))?;
+    Ok((old.to_owned(), PathBuf::from(new)))
+}
+
+impl From<restore::Error> for Failure {
+    fn from(error: restore::Error) -> Self {
+        Self::new(error.to_string()).with_hint(error.hint())
+    }
+}
+
+impl From<local_postgres::Error> for Failure {
+    fn from(error: local_postgres::Error) -> Self {
+        Self::new(error.to_string()).with_hint(error.hint())
+    }
+}

@@ -1,0 +1,74 @@
+//! `holdfast restore` for everything but clusters: the newest backup or the one that was named, planned and carried out by its kind.
+
+use serde::Serialize;
+
+use super::Options;
+use crate::cli::exit::{DONE, Failure};
+use crate::cli::running::watched;
+use crate::cli::{Context, Outcome};
+use crate::config::Config;
+use crate::repository::{BackupEntry, BackupId, Damaged, Repository, ResourceName};
+use crate::resources::{self, RestoreOptions, WantedRestore};
+
+/// What `restore` did.
+#[derive(Serialize)]
+struct Report {
+    resource: ResourceName,
+    backup: BackupId,
+    plan: serde_json::Value,
+    restored: bool,
+    result: Option<serde_json::Value>,
+    #[serde(skip)]
+    text: String,
+}
+
+pub(super) async fn run(context: &Context, config: &Config, name: &ResourceName, options: &Options) -> Outcome {
+    let resource = resources::find(config, Some(name))?;
+    let repository = context.repository(config).await?;
+    let backup = choose(context, &repository, name, options.backup.as_ref()).await?;
+    let wanted = WantedRestore { to: options.to.clone(), options: own(options) };
+    let planned =
+        watched(context, &repository, "planning", async |run| resource.plan_restore(&run, &backup, &wanted).await).await?;
+    let (plan, text) = (planned.json(), planned.text());
+    let report =
+        |restored, result, text| Report { resource: name.clone(), backup: backup.id.clone(), plan, restored, result, text };
+    if options.dry_run || !planned.is_confirmed() {
+        let why = if options.dry_run { "nothing was changed (--dry-run)" } else { "nothing was changed; add --apply to do this" };
+        context.output.result(&report(false, None, format!("{text}\n{why}")), |report| report.text.clone());
+        return Ok(DONE);
+    }
+    context.output.note(&text);
+    let mut output = context.output.content();
+    let restored = watched(context, &repository, "restoring", async |run| planned.carry_out(&run, &mut output).await).await?;
+    if !output.is_used() {
+        context.output.result(&report(true, Some(restored.json), restored.text), |report| report.text.clone());
+    }
+    Ok(DONE)
+}
+
+/// The options of this kind.
+fn own(_: &Options) -> RestoreOptions {
+    RestoreOptions::None
+}
+
+/// The backup that was named, or the newest that can be read.
+async fn choose(
+    context: &Context,
+    repository: &Repository,
+    name: &ResourceName,
+    wanted: Option<&BackupId>,
+) -> Result<BackupEntry, Failure> {
+    let backups = repository.backups(name);
+    let see = Some(format!("'holdfast backups {name}' lists what there is"));
+    if let Some(id) = wanted {
+        return backups.get(id).await?.ok_or_else(|| Failure::new(format!("{name} has no backup {id}")).with_hint(see));
+    }
+    let listed = backups.list().await?;
+    for damaged in &listed.damaged {
+        context.output.note(&format!("DAMAGED: {damaged}\n  -> {}", Damaged::HINT));
+    }
+    let newest = listed.records.into_iter().next_back();
+    newest.ok_or_else(|| {
+        Failure::new(format!("{name} has no backup")).with_hint(Some(format!("'holdfast backup {name}' takes one")))
+    })
+}

@@ -1,0 +1,81 @@
+//! What every work on a resource is given, and the way that all backups go: begin, store, list; or remove what was stored.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::failure::Common;
+use super::{Error, Progress, Result};
+use crate::repository::{BackupEntry, BackupId, Draft, Repository, ResourceName, WriteLimits};
+
+/// What a backup, a check or a restore works with.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The repository.
+    pub repository: Repository,
+    /// Where it reports how far it is.
+    pub progress: Progress,
+    /// Ends it when cancelled; what was begun is cleaned up first.
+    pub cancelled: CancellationToken,
+    /// Whether a backup that would equal the newest one is not made: for sources that are looked at often and change seldom.
+    pub only_changes: bool,
+}
+
+/// What became of a backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackedUp {
+    /// It is listed.
+    Listed {
+        /// Its catalog entry.
+        entry: Box<BackupEntry>,
+        /// What the source remarked, and what was left out, in sentences.
+        remarks: Vec<String>,
+    },
+    /// Nothing has changed since this backup, and only changes were wanted.
+    Unchanged(BackupId),
+}
+
+impl Run {
+    /// A run that nobody watches or cancels.
+    #[must_use]
+    pub fn new(repository: Repository) -> Self {
+        Self { repository, progress: Progress::default(), cancelled: CancellationToken::new(), only_changes: false }
+    }
+
+    /// Begins a backup of `resource`, whose stored bytes show in the progress.
+    #[must_use]
+    pub fn begin(&self, resource: &ResourceName, limits: WriteLimits) -> Draft {
+        let progress = self.progress.clone();
+        Draft::begin(&self.repository, resource, limits, Arc::new(move |bytes| progress.stored(bytes)))
+    }
+
+    /// Works until it is done or the run is cancelled.
+    ///
+    /// # Errors
+    /// Those of the work, and that it was cancelled.
+    pub async fn until_cancelled<T, E: Into<Error>>(&self, work: impl Future<Output = std::result::Result<T, E>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            () = self.cancelled.cancelled() => Err(Common::Cancelled.into()),
+            done = work => done.map_err(Into::into),
+        }
+    }
+
+    /// Ends a backup: lists it, or removes what was stored of it. Its writers must have been dropped.
+    ///
+    /// # Errors
+    /// Why it failed, and what was not removed.
+    pub async fn conclude(&self, draft: Draft, made: Result<(BackupEntry, Vec<String>)>) -> Result<BackedUp> {
+        let not_listed = |error: Error, leftover| Error::from(Common::NotListed { error, leftover });
+        match made {
+            Ok((entry, remarks)) => match draft.list(entry).await {
+                Ok(entry) => Ok(BackedUp::Listed { entry: Box::new(entry), remarks }),
+                Err((error, leftover)) => Err(not_listed(error.into(), Some(leftover))),
+            },
+            Err(error) => {
+                let leftover = draft.discard().await;
+                Err(not_listed(error, leftover))
+            }
+        }
+    }
+}

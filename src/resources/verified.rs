@@ -1,0 +1,141 @@
+//! What reading a backup back has shown.
+
+use futures_util::TryStreamExt;
+use serde::Serialize;
+
+use super::{Result, Run};
+use crate::repository::{self, BackupEntry, BackupId, BackupObject, Content, ResourceName};
+
+/// What reading a backup back has shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// The resource.
+    pub resource: ResourceName,
+    /// The backup.
+    pub backup: BackupId,
+    /// How many objects were read.
+    pub objects: usize,
+    /// How many bytes were read from the store.
+    pub stored_bytes: u64,
+    /// What else was compared, in sentences.
+    pub compared: Vec<String>,
+    /// What is wrong; empty if the backup is sound.
+    pub damage: Vec<Damage>,
+}
+
+/// Something that is wrong with a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// The object's key.
+    pub object: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl Verified {
+    /// Nothing read, nothing wrong.
+    #[must_use]
+    pub fn begin(backup: &BackupEntry) -> Self {
+        let (resource, backup) = (backup.resource.clone(), backup.id.clone());
+        Self { resource, backup, objects: 0, stored_bytes: 0, compared: Vec::new(), damage: Vec::new() }
+    }
+
+    /// Whether the backup is sound.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.damage.is_empty()
+    }
+
+    /// Takes note of damage.
+    pub fn add_damage(&mut self, object: impl Into<String>, detail: impl Into<String>) {
+        self.damage.push(Damage { object: object.into(), detail: detail.into() });
+    }
+
+    /// Takes note of what became of an object: damage is a finding, anything else that went wrong an error.
+    ///
+    /// # Errors
+    /// When nothing is known of the object.
+    pub fn note<T>(&mut self, object: &str, outcome: repository::Result<T>) -> Result<Option<T>> {
+        use repository::Error::{Codec, Damaged, Malformed, Misplaced};
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(Damaged { object, detail } | Malformed { object, detail }) => {
+                self.add_damage(object, detail);
+                Ok(None)
+            }
+            Err(error @ (Codec { .. } | Misplaced { .. })) => {
+                self.add_damage(object, error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads an object from end to end and compares it with the catalog; `content`, where its content lies in it, is read on the way.
+    ///
+    /// # Errors
+    /// When the store fails in such a way that nothing is known.
+    pub async fn read_content(
+        &mut self,
+        run: &Run,
+        key: &str,
+        object: &BackupObject,
+        content: Content,
+        mut take: impl FnMut(&[u8]) + Send,
+    ) -> Result<bool> {
+        let mut content = content;
+        loop {
+            let next = run.until_cancelled(async { Ok::<_, super::Error>(content.try_next().await) }).await?;
+            match self.note(key, next)? {
+                Some(Some(plain)) => {
+                    run.progress.done(plain.len() as u64);
+                    take(&plain);
+                }
+                Some(None) => break,
+                None => return Ok(false),
+            }
+        }
+        self.objects += 1;
+        self.stored_bytes += object.stored_bytes;
+        Ok(true)
+    }
+
+    /// Reads an object as it is stored, without looking into it.
+    ///
+    /// # Errors
+    /// When the store fails in such a way that nothing is known.
+    pub async fn read_stored(&mut self, run: &Run, backup: &BackupEntry, object: &BackupObject) -> Result<bool> {
+        let backups = run.repository.backups(&backup.resource);
+        let check = async { Ok::<_, super::Error>(backups.check_stored(&backup.id, object, |_| ()).await) };
+        let outcome = run.until_cancelled(check).await?;
+        let sound = self.note(&backups.key(&backup.id, &object.name), outcome)?.is_some();
+        if sound {
+            run.progress.done(object.plain_bytes);
+            self.objects += 1;
+            self.stored_bytes += object.stored_bytes;
+        }
+        Ok(sound)
+    }
+
+    /// Reads every object of a backup: as it is stored, and the content of those that have a frame index beside them.
+    ///
+    /// # Errors
+    /// When the store fails in such a way that nothing is known.
+    pub async fn read_all(&mut self, run: &Run, backup: &BackupEntry) -> Result<()> {
+        run.progress.expect(backup.objects.iter().map(|object| object.plain_bytes).sum());
+        let backups = run.repository.backups(&backup.resource);
+        for object in &backup.objects {
+            if backup.object(&format!("{}.frames", object.name)).is_none() {
+                self.read_stored(run, backup, object).await?;
+                continue;
+            }
+            let key = backups.key(&backup.id, &object.name);
+            let frames = backups.get_frames(&backup.id, &object.name).await;
+            if let Some(frames) = self.note(&key, frames)? {
+                let content = backups.read_whole(&backup.id, object, &frames);
+                self.read_content(run, &key, object, content, |_| ()).await?;
+            }
+        }
+        Ok(())
+    }
+}
