@@ -12,6 +12,7 @@ mod context;
 mod demo;
 mod exit;
 mod init;
+mod key;
 mod live;
 mod output;
 mod restore;
@@ -63,6 +64,7 @@ async fn dispatch(arguments: Arguments, output: Output) -> Outcome {
         Verb::Restore(options) => restore::run(&context, &options).await,
         Verb::Verify(options) => verify::run(&context, &options).await,
         Verb::Wal(options) => wal::run(&context, &options).await,
+        Verb::Key(command) => key::run(&context, &command).await,
         Verb::Check(options) => check::run(&context, &options).await,
         Verb::Status(options) => status::run(&context, &options).await,
     }

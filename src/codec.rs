@@ -20,7 +20,8 @@ mod outline;
 pub use change::{ChangeDigest, ParseChangeDigestError};
 pub use compression::{Compression, ParseCompressionError};
 pub use encryption::{
-    Encrypting, Identities, Identity, KeyError, KeyFile, PREFACE_BYTES, Preface, RECIPIENTS_MAX, Recipients, Revealed, Unlocked,
+    Decrypting, Encrypting, Identities, Identity, KeyError, KeyFile, PREFACE_BYTES, Preface, RECIPIENTS_MAX, Recipients,
+    Revealed, Unlocked, is_encrypted,
 };
 pub use envelope::{FORMAT, HEADER_BYTES, Header, Stored, open, read_header, seal};
 pub use error::{Error, Part};

@@ -3,6 +3,7 @@
 //! Invariants: only this folder reads the environment. A configuration is either valid as a whole or an error that names the file, the
 //! line and what to write instead. A value that holds a secret never shows it.
 
+mod encryption;
 mod environment;
 mod error;
 mod load;
@@ -10,6 +11,7 @@ mod plain;
 mod schema;
 mod secret;
 
+pub use encryption::{AskPassphrase, EncryptionSection};
 pub use environment::{Environment, environment};
 pub use error::{Error, Result};
 pub use load::{default_path, load, parse};

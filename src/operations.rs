@@ -1,7 +1,8 @@
-//! What spans resources: making ready, status, checks, the demonstration.
+//! What spans resources: making ready, status, checks, keys, the demonstration.
 
 pub mod check;
 pub mod demo;
+pub mod keys;
 pub mod prepare;
 pub mod status;
 pub mod windows;

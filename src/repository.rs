@@ -5,6 +5,7 @@
 //! is handed out. `docs/format.md` describes the layout.
 
 mod backups;
+mod encryption;
 mod error;
 mod gaps;
 mod keys;
@@ -19,9 +20,10 @@ use bytes::Bytes;
 
 pub use backups::{
     BackupEntry, BackupId, BackupIdError, BackupObject, Backups, CommandBackup, Content, Detail, Draft, EntryKind, EntryPath,
-    FilesBackup, FramedObject, Leftover, ObjectWriter, OnStored, PackArchive, PackEntry, PackIndex, PackName, PostgresBackup,
-    Tablespace, WriteLimits, Writers, WrittenObject,
+    FilesBackup, FramedObject, Leftover, ObjectWriter, OnStored, OpenObject, PackArchive, PackEntry, PackIndex, PackName,
+    PostgresBackup, Tablespace, WriteLimits, Writers, WrittenObject,
 };
+pub use encryption::{Encryption, Sample};
 pub use error::{Error, Result};
 pub use gaps::{Gap, GapCause};
 pub use marker::Marker;
@@ -29,7 +31,10 @@ pub use name::{ResourceKind, ResourceName, ResourceNameError};
 pub use record::{Damaged, Listed};
 pub use wal::{Lineage, NewLineage, Slice, StoredWal, WalAbout, WalArchive, WalObject, WalSource};
 
-use crate::codec::{Compression, Header, open, read_header, seal};
+use crate::codec::{
+    Compression, Hash, Header, OUTLINE_BYTES, Outline, Reveal, encrypt_envelope, open_any, outline, read_header, seal,
+};
+use crate::storage::ObjectKey;
 use crate::storage::{Put, Store};
 
 /// The most plain bytes that one enveloped object may claim to hold: the largest WAL segment.
@@ -49,6 +54,7 @@ pub enum Stored {
 pub struct Repository {
     store: Arc<dyn Store>,
     compression: Compression,
+    encryption: Encryption,
 }
 
 impl Repository {
@@ -58,7 +64,7 @@ impl Repository {
     /// `Error::NotInitialized` where no marker is found, `Error::NewerFormat` where a newer version wrote it.
     pub async fn open(store: Arc<dyn Store>, compression: Compression) -> Result<Self> {
         marker::read(store.as_ref()).await?;
-        Ok(Self { store, compression })
+        Ok(Self { store, compression, encryption: Encryption::default() })
     }
 
     /// Makes `store` a repository; one that is there already is opened.
@@ -67,7 +73,19 @@ impl Repository {
     /// As `open`, and when the marker cannot be stored.
     pub async fn create(store: Arc<dyn Store>, compression: Compression) -> Result<(Self, Stored)> {
         let stored = marker::create(store.as_ref()).await?;
-        Ok((Self { store, compression }, stored))
+        Ok((Self { store, compression, encryption: Encryption::default() }, stored))
+    }
+
+    /// The same repository, new objects encrypted to these recipients, and encrypted ones opened with these identities.
+    #[must_use]
+    pub fn with_encryption(self, encryption: Encryption) -> Self {
+        Self { encryption, ..self }
+    }
+
+    /// Whom new objects are encrypted to, and what opens encrypted ones.
+    #[must_use]
+    pub const fn encryption(&self) -> &Encryption {
+        &self.encryption
     }
 
     /// The store below, for listings that belong to no resource, and for its URL.
@@ -102,67 +120,87 @@ impl Repository {
     }
 
     /// Makes the bytes of an enveloped object.
-    async fn seal_envelope(&self, object: Envelope, plain: Bytes) -> Result<Bytes> {
-        let compression = self.compression;
-        let Envelope { key, kind, about } = object;
+    async fn seal_envelope(&self, object: Envelope, plain: Bytes) -> Result<Sealed> {
+        let (compression, recipients) = (self.compression, self.encryption.recipients.clone());
+        let Envelope { key, kind, about, reveal } = object;
         let name = key.file_name().to_owned();
-        let sealed = tokio::task::spawn_blocking(move || seal(kind, &name, &about, &plain, compression));
-        let sealed = sealed.await.map_err(|panic| Error::Interrupted { detail: panic.to_string() })?;
+        let work = move || {
+            let object = seal(kind, &name, &about, &plain, compression)?;
+            drop(plain);
+            let Header { size, blake3, .. } = read_header(&object)?;
+            let object = if recipients.is_empty() { object } else { encrypt_envelope(&object, reveal, &recipients)? };
+            Ok(Sealed { object, content: (size, blake3) })
+        };
+        let sealed = tokio::task::spawn_blocking(work).await.map_err(|panic| Error::Interrupted { detail: panic.to_string() })?;
         sealed.map_err(|source| Error::Codec { object: key.to_string(), source })
     }
 
     /// Stores a sealed object, unless it is there with the same content already.
-    async fn put_sealed(&self, key: &crate::storage::ObjectKey, sealed: Bytes) -> Result<Stored> {
-        let ours = read_header(&sealed).map_err(|source| Error::Codec { object: key.to_string(), source })?;
-        match self.store.put_if_absent(key, sealed).await? {
+    async fn put_sealed(&self, key: &ObjectKey, sealed: Sealed) -> Result<Stored> {
+        match self.store.put_if_absent(key, sealed.object.clone()).await? {
             Put::Created => Ok(Stored::New),
-            Put::AlreadyExists => self.compare(key, &ours).await,
+            Put::AlreadyExists => self.compare(key, &sealed).await,
         }
     }
 
     /// Same name and same content is success; same name and other content is a loud failure.
-    async fn compare(&self, key: &crate::storage::ObjectKey, ours: &Header) -> Result<Stored> {
-        let theirs = self.header(key).await?;
-        if theirs.blake3 == ours.blake3 && theirs.size == ours.size {
-            return Ok(Stored::Identical);
+    async fn compare(&self, key: &ObjectKey, ours: &Sealed) -> Result<Stored> {
+        match self.outline(key).await?.content {
+            Some(theirs) if theirs == ours.content => Ok(Stored::Identical),
+            Some((_, stored)) => Err(Error::Conflict { object: key.to_string(), stored, offered: ours.content.1 }),
+            // It does not say: then only the very same bytes are the same, which a put whose answer was lost has left there.
+            None if self.store.get(key).await? == ours.object => Ok(Stored::Identical),
+            None => Err(Error::Taken { object: key.to_string() }),
         }
-        Err(Error::Conflict { object: key.to_string(), stored: theirs.blake3, offered: ours.blake3 })
     }
 
-    /// Reads what stands at the beginning of an enveloped object.
-    async fn header(&self, key: &crate::storage::ObjectKey) -> Result<Header> {
-        let start = self.store.get_range(key, 0..crate::codec::HEADER_BYTES as u64).await?;
-        let header = read_header(&start).map_err(|source| Error::Codec { object: key.to_string(), source })?;
-        check_name(key, &header)?;
-        Ok(header)
+    /// Reads what stands at the beginning of an enveloped object; it needs no identity.
+    async fn outline(&self, key: &ObjectKey) -> Result<Outline> {
+        let start = self.store.get_range(key, 0..OUTLINE_BYTES as u64).await?;
+        let outline = outline(&start).map_err(|source| Error::Codec { object: key.to_string(), source })?;
+        check_name(key, &outline.name)?;
+        Ok(outline)
     }
 
     /// Reads and checks an enveloped object; `None` where there is none.
-    async fn get_envelope(&self, key: &crate::storage::ObjectKey) -> Result<Option<(Header, Bytes)>> {
-        let stored = match self.store.get(key).await {
-            Ok(stored) => stored,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let opened = tokio::task::spawn_blocking(move || open(&stored, PLAIN_BYTES_MAX)).await;
+    async fn get_envelope(&self, key: &ObjectKey) -> Result<Option<(Header, Bytes)>> {
+        match self.store.get(key).await {
+            Ok(stored) => self.open_envelope(key, stored).await.map(Some),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens and checks the bytes of an enveloped object.
+    async fn open_envelope(&self, key: &ObjectKey, stored: Bytes) -> Result<(Header, Bytes)> {
+        let identities = self.encryption.identities.clone();
+        let opened = tokio::task::spawn_blocking(move || open_any(&stored, PLAIN_BYTES_MAX, &identities)).await;
         let opened = opened.map_err(|panic| Error::Interrupted { detail: panic.to_string() })?;
         let (header, plain) = opened.map_err(|source| Error::Codec { object: key.to_string(), source })?;
-        check_name(key, &header)?;
-        Ok(Some((header, Bytes::from(plain))))
+        check_name(key, &header.name)?;
+        Ok((header, Bytes::from(plain)))
     }
 }
 
+/// The bytes of an enveloped object, and the size and hash of its content.
+struct Sealed {
+    object: Bytes,
+    content: (u64, Hash),
+}
+
 /// A file that was renamed or copied over another one opens well, and is still not what was asked for.
-fn check_name(key: &crate::storage::ObjectKey, header: &Header) -> Result<()> {
-    if header.name == key.file_name() {
+fn check_name(key: &ObjectKey, name: &str) -> Result<()> {
+    if name == key.file_name() {
         return Ok(());
     }
-    Err(Error::Misplaced { object: key.to_string(), header: header.name.clone() })
+    Err(Error::Misplaced { object: key.to_string(), header: name.to_owned() })
 }
 
 /// What `put_envelope` stores, besides the bytes.
 struct Envelope {
-    key: crate::storage::ObjectKey,
+    key: ObjectKey,
     kind: &'static str,
     about: serde_json::Value,
+    /// What is said in the clear of it where it is encrypted.
+    reveal: Reveal,
 }

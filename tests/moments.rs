@@ -16,6 +16,8 @@ mod directory;
 mod disaster;
 #[path = "moments/disks.rs"]
 mod disks;
+#[path = "moments/key.rs"]
+mod key;
 #[path = "moments/kills.rs"]
 mod kills;
 #[path = "stores/seaweed.rs"]

@@ -30,6 +30,8 @@ pub mod exit {
     pub const DAMAGED: u8 = 201;
     /// `restore_command`: the store cannot be reached, or refuses.
     pub const STORE: u8 = 202;
+    /// `restore_command`: what is stored is encrypted, and the right key is not at hand.
+    pub const LOCKED: u8 = 203;
     /// Only between shim and server: the server serves something else; ask without it.
     pub const NOT_MINE: u8 = 255;
 }

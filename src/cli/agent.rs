@@ -7,7 +7,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Failure, Outcome, exit};
+use super::{Context, Failure, Outcome, context, exit};
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::repository::{self, Repository};
@@ -40,7 +40,7 @@ async fn open_repository(config: &Config, stop: &CancellationToken) -> Result<Op
     while !stop.is_cancelled() {
         let failure = match open_store(config).await {
             Ok(store) => match Repository::open(store, config.repository.compression).await {
-                Ok(repository) => return Ok(Some(repository)),
+                Ok(repository) => return Ok(Some(repository.with_encryption(context::encryption(config)))),
                 Err(error @ repository::Error::Storage(_)) => Failure::from(error),
                 Err(error) => return Err(error.into()),
             },

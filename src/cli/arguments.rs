@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{agent, backup, backups, check, demo, init, restore, status, verify, wal};
+use super::{agent, backup, backups, check, demo, init, key, restore, status, verify, wal};
 
 /// Makes PostgreSQL recoverable to any moment, and proves that it can.
 #[derive(Parser)]
@@ -61,6 +61,9 @@ pub(super) enum Verb {
     Verify(verify::Options),
     /// Single WAL files in and out, and what is stored
     Wal(wal::Options),
+    /// Make an identity for encryption; list who can read what
+    #[command(subcommand)]
+    Key(key::Command),
     /// Look at configuration, access and recoverability; ends with 0, 1 (warning) or 2 (critical)
     Check(check::Options),
     /// Show to which moments each cluster can be recovered, and how far behind the store is

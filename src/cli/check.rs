@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Context, Outcome, context, exit, live};
 use crate::agent::AgentStatus;
-use crate::operations::check::{Finding, Level, REPOSITORY, check_cluster, check_repository, worst};
+use crate::operations::check::{Finding, Level, REPOSITORY, check_cluster, check_encryption, check_repository, worst};
 use crate::repository::ResourceName;
 
 /// What `check` takes.
@@ -30,6 +30,11 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
         Ok(store) => check_repository(store, config.repository.compression).await,
         Err(failure) => (vec![Finding::bad(Level::Critical, REPOSITORY, failure.message, failure.hint)], None),
     };
+    let repository = repository.map(|repository| repository.with_encryption(context::encryption(&config)));
+    if let Some(repository) = &repository {
+        let resources: Vec<ResourceName> = config.clusters().map(|(name, _)| name).collect();
+        findings.extend(check_encryption(repository, &resources, &config.encryption.identity_files).await);
+    }
     for (resource, cluster) in config.clusters() {
         if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) {
             findings.extend(check_cluster(repository.as_ref(), &resource, cluster).await);

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Failure, Output};
+use super::{Failure, Output, output};
 use crate::config::{self, Config};
-use crate::repository::Repository;
+use crate::repository::{Encryption, Repository};
 use crate::storage::retry::Policy;
 use crate::storage::{self, Store};
 
@@ -35,7 +35,8 @@ impl Context {
 
     /// The repository, which `init` has created.
     pub(super) async fn repository(&self, config: &Config) -> Result<Repository, Failure> {
-        Ok(Repository::open(open_store(config).await?, config.repository.compression).await?)
+        let repository = Repository::open(open_store(config).await?, config.repository.compression).await?;
+        Ok(repository.with_encryption(encryption(config)))
     }
 }
 
@@ -47,4 +48,9 @@ pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failur
 /// The store below the repository, made where it can be made.
 pub(super) async fn create_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     Ok(storage::open::create(&config.repository.location()?, Policy::default()).await?)
+}
+
+/// Who can read what is stored: passphrases that are not configured are asked for on the terminal, when they are needed.
+pub(super) fn encryption(config: &Config) -> Encryption {
+    config.encryption.encryption(Arc::new(output::ask_passphrase))
 }

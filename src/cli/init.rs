@@ -40,6 +40,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
         return Err(unusable(&probed));
     }
     let (repository, stored) = Repository::create(store, config.repository.compression).await?;
+    let repository = repository.with_encryption(context::encryption(&config));
     let rule = if options.new_lineage { NewLineage::Allowed } else { NewLineage::OnlyFirst };
     let mut clusters = Vec::new();
     for (resource, cluster) in config.clusters() {

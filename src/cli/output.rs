@@ -1,5 +1,6 @@
 //! Everything that is printed: results as text or JSON, progress, errors. Nothing else in the project prints.
 
+mod passphrase;
 mod progress;
 mod table;
 mod units;
@@ -13,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use super::arguments::{Common, Format};
 use super::exit::{Failure, USAGE};
 
+pub(super) use passphrase::{ask_new_passphrase, ask_passphrase};
 pub(super) use progress::Progress;
 pub(super) use table::table;
 pub(super) use units::bytes;

@@ -10,12 +10,14 @@
 
 mod identity;
 mod key_file;
+mod opening;
 mod preface;
 mod recipient;
 mod sealed;
 
 pub use identity::{Identities, Identity};
 pub use key_file::KeyFile;
+pub use opening::Decrypting;
 pub use preface::{PREFACE_BYTES, Preface, Revealed, is_encrypted};
 pub use recipient::{RECIPIENTS_MAX, Recipients};
 pub use sealed::{Encrypting, Unlocked, decrypt, encrypt};
@@ -76,4 +78,20 @@ impl KeyError {
             Self::Passphrase { .. } => "give it in identity_passphrase, or run this on a terminal, where it is asked for",
         }
     }
+}
+
+/// What age says, in our words: its own come from files of translations, and where these are not to be found it panics.
+fn words(error: &age::DecryptError) -> String {
+    use age::DecryptError as Why;
+    let text = match error {
+        Why::DecryptionFailed => "it does not decrypt",
+        Why::ExcessiveWork { .. } => "its passphrase asks for too much work",
+        Why::InvalidHeader => "its header makes no sense",
+        Why::InvalidMac => "its header was altered",
+        Why::Io(error) => return error.to_string(),
+        Why::KeyDecryptionFailed => "the passphrase is wrong",
+        Why::NoMatchingKeys => "none of the keys opens it",
+        _ => "it is of a kind that is not known here",
+    };
+    text.to_owned()
 }

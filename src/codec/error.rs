@@ -117,6 +117,12 @@ fn at_hand(available: &[String]) -> String {
 }
 
 impl Error {
+    /// Whether only the right key is missing.
+    #[must_use]
+    pub const fn is_locked(&self) -> bool {
+        matches!(self, Self::Locked { .. } | Self::Identity { .. })
+    }
+
     /// What a person can do about it, where there is something to do.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {

@@ -6,8 +6,7 @@ use super::{Config, Error, Result};
 use crate::repository::{ResourceKind, ResourceName};
 
 /// What later versions configure; said plainly, because to ignore it could store a secret in the clear or keep nothing.
-const NOT_YET: [(&str, &str); 10] = [
-    ("encryption", "encryption of the repository"),
+const NOT_YET: [(&str, &str); 9] = [
     ("copies", "offsite copies"),
     ("alerts", "alerts"),
     ("schedule", "schedules"),
@@ -101,8 +100,8 @@ mod tests {
 
     #[test]
     fn what_this_version_cannot_do_is_not_ignored() {
-        let message = refusal(&format!("{GOOD}[encryption]\nrecipients = []\n"));
-        assert!(message.contains(":5: 'encryption': this version does not have encryption"), "{message}");
+        let message = refusal(&format!("{GOOD}[copies]\n"));
+        assert!(message.contains(":5: 'copies': this version does not have offsite copies"), "{message}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration as StdDuration;
 
 use serde::Deserialize;
 
-use super::{Duration, Error, Result, Secret, StoreUrl};
+use super::{Duration, EncryptionSection, Error, Result, Secret, StoreUrl};
 use crate::codec::Compression;
 use crate::repository::{ResourceKind, ResourceName};
 use crate::storage::open::Location;
@@ -19,6 +19,9 @@ use crate::storage::s3;
 pub struct Config {
     /// Where everything is stored.
     pub repository: RepositorySection,
+    /// Who can read what is stored.
+    #[serde(default)]
+    pub encryption: EncryptionSection,
     /// The long-running program.
     #[serde(default)]
     pub agent: Agent,

@@ -1,6 +1,7 @@
 //! Whether all is as it must be: configuration, access, what is stored, what is shipping. Findings are values; nothing is repaired.
 
 mod cluster;
+mod encryption;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::repository::Repository;
 use crate::storage::{ConditionalPut, Store};
 
 pub use cluster::check_cluster;
+pub use encryption::check_encryption;
 
 /// How bad a finding is; the worst is the program's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

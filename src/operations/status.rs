@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::windows::{BackupFacts, TimelineFacts, Window, windows};
-use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId, WalFileName};
 use crate::repository::{BackupEntry, Damaged, Error, Gap, Repository, ResourceName, Result, WalAbout, WalArchive};
 use crate::resources::postgres::archive::coverage::stored_through;
@@ -90,12 +89,7 @@ async fn timeline_facts(archive: &WalArchive, backups: &[BackupEntry]) -> Result
 }
 
 async fn parent_of(archive: &WalArchive, timeline: TimelineId) -> Result<Option<(TimelineId, Lsn)>> {
-    let Some((_, content)) = archive.get_file(WalFileName::History(timeline)).await? else { return Ok(None) };
-    let malformed = |detail: String| crate::repository::Error::Malformed {
-        object: archive.key(WalFileName::History(timeline)).to_string(),
-        detail,
-    };
-    let history = TimelineHistory::parse(timeline, &content).map_err(|error| malformed(error.to_string()))?;
+    let Some(history) = archive.history(timeline).await? else { return Ok(None) };
     Ok(history.parent().map(|parent| (parent.timeline, parent.end)))
 }
 

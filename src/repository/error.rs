@@ -116,10 +116,17 @@ impl Error {
         }
     }
 
+    /// Whether an object could not be opened for want of the right key: then nothing is wrong with it.
+    #[must_use]
+    pub const fn is_locked(&self) -> bool {
+        matches!(self, Self::Codec { source, .. } if source.is_locked())
+    }
+
     /// What to do next.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let text = match self {
+            Self::Codec { source, .. } if self.is_locked() => source.hint()?,
             Self::Storage(error) => error.hint()?,
             Self::Taken { .. } => "take the backup again",
             Self::Codec { .. } | Self::Malformed { .. } | Self::Misplaced { .. } | Self::Damaged { .. } => {

@@ -2,16 +2,18 @@
 
 mod lineage;
 mod listing;
+mod revealed;
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Envelope, Error, Repository, ResourceName, Result, Stored, keys};
-use crate::codec::Header;
+use super::{Envelope, Error, Repository, ResourceName, Result, Stored, check_name, keys};
+use crate::codec::{Reveal, outline};
+use crate::pg::history::TimelineHistory;
 use crate::pg::records::Activity;
-use crate::pg::{Lsn, SegmentName, SegmentSize, SystemId, WalFileName};
+use crate::pg::{Lsn, SegmentName, SegmentSize, SystemId, TimelineId, WalFileName};
 use crate::storage::ObjectKey;
 
 pub use lineage::{Lineage, NewLineage};
@@ -26,6 +28,9 @@ pub enum WalSource {
     /// `archive_command`.
     ArchiveCommand,
 }
+
+/// The kind of objects that hold history files.
+const HISTORY_KIND: &str = "wal-history";
 
 /// What an object's header says of the WAL in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -105,7 +110,7 @@ impl WalArchive {
             WalFileName::Segment(_) => "wal-segment",
             WalFileName::Partial(_) => "wal-partial",
             WalFileName::Backup(..) => "wal-backup-label",
-            WalFileName::History(_) => "wal-history",
+            WalFileName::History(_) => HISTORY_KIND,
         };
         self.put(self.key(name), kind, plain, about).await
     }
@@ -124,6 +129,34 @@ impl WalArchive {
     /// When the store fails or the header is damaged.
     pub async fn about_file(&self, name: WalFileName) -> Result<Option<WalAbout>> {
         self.about(&self.key(name)).await
+    }
+
+    /// The history of a timeline, for planning and showing: of an encrypted one what it reveals, which is its course without the
+    /// reasons. `None` where none is stored.
+    ///
+    /// # Errors
+    /// When the store fails or the object is damaged.
+    pub async fn history(&self, timeline: TimelineId) -> Result<Option<TimelineHistory>> {
+        let key = self.key(WalFileName::History(timeline));
+        let stored = match self.repository.store.get(&key).await {
+            Ok(stored) => stored,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let content = self.history_content(&key, stored).await?;
+        let malformed = |detail: String| Error::Malformed { object: key.to_string(), detail };
+        TimelineHistory::parse(timeline, &content).map(Some).map_err(|error| malformed(error.to_string()))
+    }
+
+    async fn history_content(&self, key: &ObjectKey, stored: Bytes) -> Result<Bytes> {
+        let shown = outline(&stored).map_err(|source| Error::Codec { object: key.to_string(), source })?;
+        check_name(key, &shown.name)?;
+        if let Some(course) = revealed::history(&shown.about) {
+            let course = Bytes::copy_from_slice(course.as_bytes());
+            return self.check_about(key, shown.about).map(|_| course);
+        }
+        let (header, content) = self.repository.open_envelope(key, stored).await?;
+        self.check_about(key, header.about).map(|_| content)
     }
 
     /// Stores a piece of a segment: `plain` begins `start` bytes into it.
@@ -163,32 +196,37 @@ impl WalArchive {
     }
 
     async fn put(&self, key: ObjectKey, kind: &'static str, plain: Bytes, about: &WalAbout) -> Result<Stored> {
-        let about = serde_json::to_value(about).expect("records have string keys and no failing serializer");
-        self.repository.put_envelope(Envelope { key, kind, about }, plain).await
+        let reveal = Reveal::About(revealed::of(kind, about, &plain));
+        let envelope = Envelope { key, kind, about: to_json(about), reveal };
+        self.repository.put_envelope(envelope, plain).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Option<(WalAbout, Bytes)>> {
         match self.repository.get_envelope(key).await? {
-            Some((header, plain)) => Ok(Some((self.check_about(key, header)?, plain))),
+            Some((header, plain)) => Ok(Some((self.check_about(key, header.about)?, plain))),
             None => Ok(None),
         }
     }
 
     async fn about(&self, key: &ObjectKey) -> Result<Option<WalAbout>> {
-        match self.repository.header(key).await {
-            Ok(header) => self.check_about(key, header).map(Some),
+        match self.repository.outline(key).await {
+            Ok(outline) => self.check_about(key, outline.about).map(Some),
             Err(Error::Storage(error)) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// WAL of another cluster never passes for this one's, wherever it lies.
-    fn check_about(&self, key: &ObjectKey, header: Header) -> Result<WalAbout> {
+    fn check_about(&self, key: &ObjectKey, about: serde_json::Value) -> Result<WalAbout> {
         let malformed = |detail: String| Error::Malformed { object: key.to_string(), detail };
-        let about: WalAbout = serde_json::from_value(header.about).map_err(|error| malformed(error.to_string()))?;
+        let about: WalAbout = serde_json::from_value(about).map_err(|error| malformed(error.to_string()))?;
         if about.system_id == self.system_id {
             return Ok(about);
         }
         Err(malformed(format!("it is of the cluster with system identifier {}, not {}", about.system_id, self.system_id)))
     }
+}
+
+fn to_json(about: &WalAbout) -> serde_json::Value {
+    serde_json::to_value(about).expect("records have string keys and no failing serializer")
 }

@@ -59,6 +59,8 @@ impl Verified {
         use repository::Error::{Codec, Damaged, Malformed, Misplaced};
         match outcome {
             Ok(value) => Ok(Some(value)),
+            // For want of a key nothing is known.
+            Err(error) if error.is_locked() => Err(error.into()),
             Err(Damaged { object, detail } | Malformed { object, detail }) => {
                 self.add_damage(object, detail);
                 Ok(None)

@@ -1,4 +1,4 @@
-//! The repository in a bucket, whose server dies as well.
+//! The repository in a bucket, whose server dies as well, and encrypted.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use pg_fixtures::s3::SeaweedFs;
 
 use crate::dice::{Dice, rounds};
 use crate::disaster::{By, comes_back};
+use crate::key::Key;
 use crate::kills::under_kills;
 use crate::seaweed;
 use crate::site::{DEADLINE, Site};
@@ -23,7 +24,8 @@ fn a_marked_moment_comes_back_from_a_bucket_whose_server_died() {
         let installation = Installation::newest();
         let (mut server, cluster) = (SeaweedFs::start(), Cluster::builder(&installation).start());
         cluster.pgbench(&["-i", "-q", "-s", "2"]);
-        let site = Site::new(&bucket(&server), &cluster.conninfo());
+        let (bucket, key) = (bucket(&server), Key::new());
+        let site = Site::new(&format!("{bucket}\n{}", key.writer()), &cluster.conninfo());
         site.holdfast.start_agent();
         // What was committed before has waited for the agent, and counts.
         site.holdfast.wait_until(DEADLINE, "WAL is streamed", || {
@@ -45,6 +47,7 @@ fn a_marked_moment_comes_back_from_a_bucket_whose_server_died() {
         load.stop();
         cluster.kill9();
         site.holdfast.kill9();
+        site.configure(&format!("{bucket}\n{}", key.reader()));
         comes_back(&site, &installation, &moment, By::Time);
     }
 }

@@ -6,6 +6,7 @@ use pg_fixtures::postgres::{Cluster, Installation, Load};
 
 use crate::dice::{Dice, rounds};
 use crate::disaster::{By, comes_back, comes_back_and_starts};
+use crate::key::Key;
 use crate::kills::under_kills;
 use crate::site::{DEADLINE, DIRECTORY, Site};
 
@@ -26,14 +27,19 @@ fn a_marked_moment_comes_back_whatever_is_killed() {
         let first = dice.below(3);
         for (installation, number) in Installation::all().into_iter().zip(first..) {
             let megabytes = SEGMENT_SIZES[small(dice.below(3))];
-            println!("PostgreSQL {}, segments of {megabytes} MB", installation.version());
+            // Every other one is encrypted, and who takes it in has no key.
+            let key = number.is_multiple_of(2).then(Key::new);
+            let encrypted = key.is_some();
+            println!("PostgreSQL {}, segments of {megabytes} MB, encrypted: {encrypted}", installation.version());
             let cluster = Cluster::builder(&installation).wal_segment_size(megabytes).start();
             cluster.pgbench(&["-i", "-q", "-s", "2"]);
             cluster.sql(TABLES);
-            let site = Site::new(DIRECTORY, &cluster.conninfo());
+            let repository = |encryption: Option<String>| format!("{DIRECTORY}\n{}", encryption.unwrap_or_default());
+            let site = Site::new(&repository(key.as_ref().map(Key::writer)), &cluster.conninfo());
             let [one, other] = live(&cluster, &site, &mut dice);
             cluster.kill9();
             site.holdfast.kill9();
+            site.configure(&repository(key.as_ref().map(Key::reader)));
             let by = |number: u64| By::ALL[small(number % 3)];
             comes_back(&site, &installation, &one, by(number));
             comes_back_and_starts(&site, &installation, &other, by(number + 1));

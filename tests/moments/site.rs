@@ -16,21 +16,22 @@ pub const DIRECTORY: &str = "url = \"file://{scratch}/store\"";
 /// The program, its configuration and its repository.
 pub struct Site {
     pub holdfast: Holdfast,
-    _port: FreePort,
+    conninfo: String,
+    port: FreePort,
 }
 
 impl Site {
     /// With a new repository; `repository` is that part of the configuration, such as `DIRECTORY`.
     pub fn new(repository: &str, conninfo: &str) -> Self {
         let port = FreePort::take();
-        let configuration = format!(
-            "[repository]\n{repository}\n[agent]\nlisten = \"127.0.0.1:{}\"\nsocket = \"{{scratch}}/agent.sock\"\n\
-             [postgres.main]\nconninfo = \"{conninfo}\"\n",
-            port.number()
-        );
-        let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), &configuration);
+        let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), &configuration(repository, conninfo, &port));
         holdfast.run(&["init"]);
-        Self { holdfast, _port: port }
+        Self { holdfast, conninfo: conninfo.to_owned(), port }
+    }
+
+    /// From now on with this part of the configuration.
+    pub fn configure(&self, repository: &str) {
+        self.holdfast.configure(&configuration(repository, &self.conninfo, &self.port));
     }
 
     /// What `holdfast status` says; none while the store cannot be reached.
@@ -49,4 +50,12 @@ impl Site {
             proven().is_some_and(|proven| proven >= end)
         });
     }
+}
+
+fn configuration(repository: &str, conninfo: &str, port: &FreePort) -> String {
+    format!(
+        "[repository]\n{repository}\n[agent]\nlisten = \"127.0.0.1:{}\"\nsocket = \"{{scratch}}/agent.sock\"\n\
+         [postgres.main]\nconninfo = \"{conninfo}\"\n",
+        port.number()
+    )
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use holdfast_archive_command::exit as shim;
 
-use super::super::context::open_store;
+use super::super::context::{encryption, open_store};
 use super::super::{Context, Outcome, exit};
 use super::Cluster;
 use crate::config::Config;
@@ -74,6 +74,7 @@ async fn open(
     lineage: Option<SystemId>,
 ) -> repository::Result<(Repository, WalArchive)> {
     let repository = Repository::open(Arc::clone(store), config.repository.compression).await?;
+    let repository = repository.with_encryption(encryption(config));
     let lineage = match lineage {
         Some(system_id) => repository.lineage_of(resource, system_id).await?,
         None => repository.newest_lineage(resource).await?,

@@ -9,7 +9,7 @@ use super::super::backups::damaged;
 use super::super::output::table;
 use super::super::{Context, Outcome, exit};
 use crate::pg::history::TimelineHistory;
-use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId, WalFileName};
+use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId};
 use crate::repository::{Damaged, Gap, Listed, ResourceName, StoredWal, WalArchive, WalObject};
 use crate::resources::postgres::archive::inventory::{Stretch, stretches};
 
@@ -95,9 +95,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
 }
 
 async fn look(archive: &WalArchive, timeline: TimelineId, options: &Options) -> Result<Timeline, exit::Failure> {
-    let history = archive.get_file(WalFileName::History(timeline)).await?;
-    let history = history.map(|(_, content)| TimelineHistory::parse(timeline, &content)).transpose();
-    let history = history.map_err(|error| exit::Failure::new(error.to_string()))?;
+    let history = archive.history(timeline).await?;
     let parent = history.as_ref().and_then(TimelineHistory::parent).map(|parent| (parent.timeline, parent.end));
     let stretches = stretches(archive, timeline, SegmentNumber(0)).await?;
     let objects = if options.times { Some(objects(archive, timeline, options).await?) } else { None };

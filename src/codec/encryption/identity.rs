@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use age::secrecy::{ExposeSecret, SecretString};
 use age_core::format::{FileKey, Stanza};
 
-use super::KeyError;
 use super::recipient::ssh_name;
+use super::{KeyError, words};
 
 /// Stretching a passphrase takes 1 KiB of memory times two to the power of this; a file that asks for more is refused.
 const WORK_FACTOR_MAX: u8 = 20;
@@ -105,7 +105,7 @@ impl KeyReader<'_> {
     /// The content of an age file that is encrypted with a passphrase.
     fn decrypted(&self, content: &[u8]) -> Result<SecretString, KeyError> {
         let armored = age::armor::ArmoredReader::new(content);
-        let decryptor = age::Decryptor::new_buffered(armored).map_err(|error| self.refused(error.to_string()))?;
+        let decryptor = age::Decryptor::new_buffered(armored).map_err(|error| self.refused(words(&error)))?;
         if !decryptor.is_scrypt() {
             return Err(self.refused("it is encrypted, and not with a passphrase"));
         }

@@ -37,7 +37,7 @@ impl KeyFile {
         let mut recipient = age::scrypt::Recipient::new(SecretString::from(passphrase));
         recipient.set_work_factor(WORK_FACTOR);
         let encryptor = age::Encryptor::with_recipients(std::iter::once(&recipient as &dyn age::Recipient));
-        let encryptor = encryptor.map_err(|error| failed(&error))?;
+        let encryptor = encryptor.map_err(|_| failed(&"age refuses it"))?;
         let write = || -> std::io::Result<Vec<u8>> {
             let armor = age::armor::ArmoredWriter::wrap_output(Vec::new(), age::armor::Format::AsciiArmor)?;
             let mut writer = encryptor.wrap_output(armor)?;

@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use age_core::format::{FileKey, Stanza};
 
 use super::identity::{Capture, copy};
-use super::{Identities, Preface, Recipients};
+use super::{Identities, Preface, Recipients, words};
 use crate::codec::{Error, Part};
 use crate::sys::buffer::buffer;
 
 /// How much content a chunk holds.
-const CHUNK_BYTES: u64 = 64 << 10;
+pub(super) const CHUNK_BYTES: u64 = 64 << 10;
 /// What a chunk takes in the file: the content and a tag.
-const STORED_CHUNK_BYTES: u64 = CHUNK_BYTES + 16;
+pub(super) const STORED_CHUNK_BYTES: u64 = CHUNK_BYTES + 16;
 /// Between the header and the first chunk.
 const NONCE_BYTES: usize = 16;
 /// The last line of a header begins with this.
@@ -41,7 +41,7 @@ pub fn encrypt(plain: &[u8], preface: &Preface, recipients: &Recipients) -> Resu
 fn encryptor(preface: &Preface, recipients: &Recipients) -> Result<age::Encryptor, Error> {
     let preface = preface.stanza()?;
     let first = std::iter::once(&preface as &dyn age::Recipient);
-    age::Encryptor::with_recipients(first.chain(recipients.keys())).map_err(refused)
+    age::Encryptor::with_recipients(first.chain(recipients.keys())).map_err(|_| refused("these recipients do not go together"))
 }
 
 #[allow(clippy::needless_pass_by_value)] // the signature that map_err calls
@@ -140,7 +140,7 @@ impl Unlocked {
         let header = beginning[..end].to_vec();
         let identities = identities.all().map_err(|error| Error::Identity { source: error })?;
         let capture = Capture { identities: &identities, key: RefCell::default() };
-        let decryptor = age::Decryptor::new_buffered(&header[..]).map_err(damaged)?;
+        let decryptor = age::Decryptor::new_buffered(&header[..]).map_err(|error| damaged(words(&error)))?;
         let opened = decryptor.decrypt(std::iter::once(&capture as &dyn age::Identity));
         match (opened, capture.key.into_inner()) {
             (Ok(_), Some(key)) => Ok((preface, Self { header, key })),
@@ -152,16 +152,20 @@ impl Unlocked {
                 }
                 Err(Error::Locked { needed: preface.recipients, available })
             }
-            (Err(error), _) => Err(damaged(error)),
+            (Err(error), _) => Err(damaged(words(&error))),
             (Ok(_), None) => Err(damaged("no key came out of it")),
         }
+    }
+
+    pub(super) const fn header_bytes(&self) -> u64 {
+        self.header.len() as u64
     }
 
     /// Where the chunks lie in the object that hold the content in `plain`; past the object's end where that is past the content's.
     #[must_use]
     pub fn stored_range(&self, plain: &Range<u64>) -> Range<u64> {
         let (first, end) = chunks(plain);
-        let header = self.header.len() as u64;
+        let header = self.header_bytes();
         header + first * STORED_CHUNK_BYTES..header + end * STORED_CHUNK_BYTES
     }
 
@@ -182,8 +186,8 @@ impl Unlocked {
     }
 
     fn reader<R: BufRead>(&self, stored: R) -> Result<age::stream::StreamReader<R>, Error> {
-        let decryptor = age::Decryptor::new_buffered(stored).map_err(damaged)?;
-        decryptor.decrypt(std::iter::once(self as &dyn age::Identity)).map_err(damaged)
+        let decryptor = age::Decryptor::new_buffered(stored).map_err(|error| damaged(words(&error)))?;
+        decryptor.decrypt(std::iter::once(self as &dyn age::Identity)).map_err(|error| damaged(words(&error)))
     }
 }
 

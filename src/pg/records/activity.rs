@@ -108,6 +108,12 @@ impl Activity {
         self.latest = Some(self.latest.map_or(time, |latest| latest.max(time)));
     }
 
+    /// Leaves out the names of restore points: whoever needs them reads the WAL.
+    pub fn omit_names(&mut self) {
+        self.restore_points_omitted += self.restore_points.len() as u64;
+        self.restore_points.clear();
+    }
+
     /// Adds what happened in the stretch that follows this one.
     pub fn extend(&mut self, later: Self) {
         self.commits += later.commits;

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{BackupId, BackupObject, Backups, PackIndex, PackName};
-use crate::codec::Hash;
+use super::{BackupEntry, BackupId, BackupObject, Backups, PackIndex, PackName};
+use crate::codec::{Encrypting, Hash, Reveal};
 use crate::repository::{Envelope, Error, Result, keys};
-use crate::storage::{Upload, list_all};
+use crate::storage::{ObjectKey, Upload, list_all};
 
 impl Backups {
     /// Begins an object of a backup that is too large for memory.
@@ -18,16 +18,21 @@ impl Backups {
         Ok(self.repository.store.upload(&keys::data(&self.resource, id, name)).await?)
     }
 
-    /// Stores a small object of a backup in an envelope, and returns what the catalog entry says of it.
+    /// What encrypts the content of an object of a backup; `None` where new objects are stored in the clear.
+    pub(super) fn begin_encrypting(&self, id: &BackupId, name: &str) -> Result<Option<Encrypting>> {
+        self.repository.begin_encrypting(&keys::data(&self.resource, id, name), "backup-content")
+    }
+
+    /// Stores a small object of a backup in an envelope, of which, encrypted, nothing is readable but its kind and name; and returns what the catalog entry says of it.
     ///
     /// # Errors
     /// When the store fails, or holds another object of that name.
     pub async fn put_small(&self, id: &BackupId, name: &str, kind: &'static str, plain: Bytes) -> Result<BackupObject> {
         let key = keys::data(&self.resource, id, name);
         let plain_bytes = plain.len() as u64;
-        let envelope = Envelope { key: key.clone(), kind, about: serde_json::Value::Null };
+        let envelope = Envelope { key: key.clone(), kind, about: serde_json::Value::Null, reveal: Reveal::Nothing };
         let sealed = self.repository.seal_envelope(envelope, plain).await?;
-        let (stored_bytes, blake3) = (sealed.len() as u64, Hash::of(&sealed));
+        let (stored_bytes, blake3) = (sealed.object.len() as u64, Hash::of(&sealed.object));
         self.repository.put_sealed(&key, sealed).await?;
         Ok(BackupObject { name: name.to_owned(), plain_bytes, stored_bytes, blake3 })
     }
@@ -74,6 +79,13 @@ impl Backups {
     /// When the store fails.
     pub async fn size(&self, id: &BackupId, name: &str) -> Result<Option<u64>> {
         Ok(self.repository.store.size(&keys::data(&self.resource, id, name)).await?)
+    }
+
+    /// One object of each of the newest backups, at most `limit`, the newest first.
+    pub(in crate::repository) async fn sampled_objects(&self, limit: usize) -> Result<Vec<ObjectKey>> {
+        let entries = self.list().await?.records;
+        let first = |entry: &BackupEntry| Some(keys::data(&self.resource, &entry.id, &entry.objects.first()?.name));
+        Ok(entries.iter().rev().filter_map(first).take(limit).collect())
     }
 
     /// The key of an object, for messages.

@@ -3,15 +3,17 @@
 //! Invariants: no byte is handed out that its frame's checksum does not vouch for. A whole object ends without an error only if its size
 //! and its hash are those that the catalog has. Memory: a few pieces and frames for each object that is read.
 
+use std::iter::Peekable;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 
-use super::{BackupId, BackupObject, Backups};
-use crate::codec::{Frame, FrameIndex, Hasher};
+use super::{BackupId, BackupObject, Backups, OpenObject};
+use crate::codec::{self, Decrypting, Frame, FrameIndex, Hasher};
 use crate::repository::{Error, Result};
 
 /// How much is read at once.
@@ -29,11 +31,12 @@ impl Backups {
     #[must_use]
     pub fn read_whole(&self, id: &BackupId, object: &BackupObject, frames: &FrameIndex) -> Content {
         let damaged = |detail: &str| Error::Damaged { object: self.key(id, &object.name), detail: detail.to_owned() };
-        if !frames.is_contiguous() || frames.stored_size() != object.stored_bytes || frames.plain_size() != object.plain_bytes {
+        // Encrypted, it is larger than its frames.
+        if !frames.is_contiguous() || frames.stored_size() > object.stored_bytes || frames.plain_size() != object.plain_bytes {
             return stream::once(std::future::ready(Err(damaged("its index does not fit its catalog entry")))).boxed();
         }
         let (sender, receiver) = mpsc::channel(1);
-        let cutting = cut(self.clone(), id.clone(), object.clone(), frames.frames().to_vec(), sender);
+        let cutting = Cutting::of(self.clone(), id.clone(), object.clone(), frames).run(sender);
         let (backups, id, name) = (self.clone(), id.clone(), object.name.clone());
         let open = move |read: Result<(Frame, Bytes)>| {
             let (backups, id, name) = (backups.clone(), id.clone(), name.clone());
@@ -51,11 +54,13 @@ impl Backups {
     pub fn read_range(&self, id: &BackupId, name: &str, frames: &FrameIndex, plain: Range<u64>) -> Content {
         let (backups, id, name) = (self.clone(), id.clone(), name.to_owned());
         let covering = if plain.is_empty() { Vec::new() } else { frames.covering(&plain).to_vec() };
+        let opened = Arc::new(OnceCell::new());
         let read = move |frame: Frame| {
-            let (backups, id, name, plain) = (backups.clone(), id.clone(), name.clone(), plain.clone());
+            let (backups, id, name, plain, opened) =
+                (backups.clone(), id.clone(), name.clone(), plain.clone(), Arc::clone(&opened));
             async move {
-                let stored = backups.get_range(&id, &name, frame.stored_range()).await?;
-                let content = backups.open_frame(&id, &name, frame, stored).await?;
+                let object: &OpenObject = opened.get_or_try_init(|| backups.open_object(&id, &name)).await?;
+                let content = object.frame(frame).await?;
                 let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
                 let from = at(plain.start.saturating_sub(frame.plain_offset));
                 let to = at(plain.end.saturating_sub(frame.plain_offset));
@@ -135,33 +140,85 @@ fn with<T>(mut receiver: mpsc::Receiver<T>) -> impl FnMut(&mut std::task::Contex
     move |context| receiver.poll_recv(context)
 }
 
-/// Cuts what is stored into its frames, and ends with an error where the whole is not what the catalog says.
-async fn cut(
+/// What is stored of an object on its way through decryption into frames; it ends with an error where the whole is not what the catalog
+/// says.
+struct Cutting {
     backups: Backups,
     id: BackupId,
     object: BackupObject,
-    frames: Vec<Frame>,
-    sender: mpsc::Sender<Result<(Frame, Bytes)>>,
-) {
-    let mut pieces = std::pin::pin!(backups.pieces(&id, &object));
-    let (mut hash, mut held, mut frames) = (Hasher::new(), BytesMut::new(), frames.into_iter().peekable());
-    loop {
-        let next = match pieces.try_next().await {
-            Ok(None) => break,
-            Ok(Some(piece)) => piece,
-            Err(error) => return drop(sender.send(Err(error)).await),
-        };
-        hash.update(&next);
-        held.extend_from_slice(&next);
-        let complete = |held: &BytesMut, frame: &Frame| held.len() as u64 >= frame.stored_size;
-        while let Some(frame) = frames.next_if(|frame| complete(&held, frame)) {
-            let stored = held.split_to(usize::try_from(frame.stored_size).unwrap_or(held.len())).freeze();
-            if sender.send(Ok((frame, stored))).await.is_err() {
-                return; // nobody reads any more
-            }
+    frames: Peekable<std::vec::IntoIter<Frame>>,
+    is_encrypted: bool,
+    opening: Option<Decrypting>,
+    hash: Hasher,
+    held: BytesMut,
+}
+
+impl Cutting {
+    fn of(backups: Backups, id: BackupId, object: BackupObject, frames: &FrameIndex) -> Self {
+        let is_encrypted = frames.stored_size() < object.stored_bytes;
+        let frames = frames.frames().to_vec().into_iter().peekable();
+        Self { backups, id, object, frames, is_encrypted, opening: None, hash: Hasher::new(), held: BytesMut::new() }
+    }
+
+    async fn run(mut self, sender: mpsc::Sender<Result<(Frame, Bytes)>>) {
+        if let Err(error) = self.cut(&sender).await {
+            drop(sender.send(Err(error)).await);
         }
     }
-    if let Err(error) = backups.compare_hash(&id, &object, &hash) {
-        drop(sender.send(Err(error)).await);
+
+    async fn cut(&mut self, sender: &mpsc::Sender<Result<(Frame, Bytes)>>) -> Result<()> {
+        let mut pieces = std::pin::pin!(self.backups.pieces(&self.id, &self.object));
+        while let Some(piece) = pieces.try_next().await? {
+            self.hash.update(&piece);
+            if self.is_encrypted {
+                let compressed = self.decrypt(piece).await?;
+                self.held.extend_from_slice(&compressed);
+            } else {
+                self.held.extend_from_slice(&piece);
+            }
+            if !self.send_complete(sender).await {
+                return Ok(()); // nobody reads any more
+            }
+        }
+        if let Some(opening) = self.opening.take() {
+            let last = self.blocking(move || opening.finish()).await?;
+            self.held.extend_from_slice(&last);
+            self.send_complete(sender).await;
+        }
+        self.backups.compare_hash(&self.id, &self.object, &self.hash)
+    }
+
+    /// The content of the next piece of an encrypted object.
+    async fn decrypt(&mut self, piece: Bytes) -> Result<Vec<u8>> {
+        let opening = self.opening.take();
+        let identities = self.backups.repository.encryption().identities.clone();
+        let work = move || {
+            let mut opening = opening.map_or_else(|| Decrypting::begin(&piece, &identities), Ok)?;
+            opening.push(&piece).map(|content| (opening, content))
+        };
+        let (opening, content) = self.blocking(work).await?;
+        self.opening = Some(opening);
+        Ok(content)
+    }
+
+    /// Sends the frames that are complete; false where nobody takes them.
+    async fn send_complete(&mut self, sender: &mpsc::Sender<Result<(Frame, Bytes)>>) -> bool {
+        let held = &mut self.held;
+        while let Some(frame) = self.frames.next_if(|frame| held.len() as u64 >= frame.stored_size) {
+            let stored = held.split_to(usize::try_from(frame.stored_size).unwrap_or(held.len())).freeze();
+            if sender.send(Ok((frame, stored))).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<T, codec::Error> + Send + 'static,
+    ) -> Result<T> {
+        let done = tokio::task::spawn_blocking(work).await;
+        let done = done.map_err(|panic| Error::Interrupted { detail: panic.to_string() })?;
+        done.map_err(|source| Error::Codec { object: self.backups.key(&self.id, &self.object.name), source })
     }
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use super::{BackupId, BackupObject, Backups};
-use crate::codec::{self, Compression, FrameIndex, FrameWriter, Hasher, compress_frame};
+use crate::codec::{self, Compression, Encrypting, FrameIndex, FrameWriter, Hasher, compress_frame};
 use crate::repository::{Error, Result};
 use crate::storage::{Put, Upload};
 
@@ -98,6 +98,8 @@ impl Writers {
             name: name.to_owned(),
             writers: self.clone(),
             frames: FrameIndex::default(),
+            encrypting: None,
+            stored_bytes: 0,
             hash: Hasher::new(),
             jobs: receiver,
         };
@@ -181,13 +183,17 @@ impl ObjectWriter {
 struct Storing {
     name: String,
     writers: Writers,
+    /// Where the frames lie in what is encrypted, or stored in the clear.
     frames: FrameIndex,
+    encrypting: Option<Encrypting>,
+    stored_bytes: u64,
     hash: Hasher,
     jobs: mpsc::Receiver<Job>,
 }
 
 impl Storing {
     async fn run(mut self) -> Result<WrittenObject> {
+        self.encrypting = self.writers.backups.begin_encrypting(&self.writers.id, &self.name)?;
         let mut upload = self.writers.backups.upload(&self.writers.id, &self.name).await?;
         match self.take_all(upload.as_mut()).await {
             Ok(()) => self.finish(upload).await,
@@ -204,7 +210,7 @@ impl Storing {
         while let Some(job) = self.jobs.recv().await {
             match job {
                 Job::Frame(frame) => self.take(frame, upload).await?,
-                Job::End => return Ok(()),
+                Job::End => return self.take_end(upload).await,
             }
         }
         Err(interrupted("its writer gave up"))
@@ -213,17 +219,46 @@ impl Storing {
     async fn take(&mut self, frame: CompressedFrame, upload: &mut dyn Upload) -> Result<()> {
         let compressed = frame.compressed.await.map_err(|panic| interrupted(&panic.to_string()))?;
         let compressed = compressed.map_err(|source| Error::Codec { object: self.key(), source })?;
-        let stored = compressed.len() as u64;
         self.frames.push(frame.plain_bytes, &compressed);
-        self.hash.update(&compressed);
-        upload.write(Bytes::from(compressed)).await?;
+        let bytes = match self.encrypting.take() {
+            None => compressed,
+            Some(mut encrypting) => {
+                let work = move || encrypting.write(&compressed).map(|encrypted| (encrypting, encrypted));
+                let (encrypting, encrypted) = self.blocking(work).await?;
+                self.encrypting = Some(encrypting);
+                encrypted
+            }
+        };
+        self.store(bytes, upload).await
+    }
+
+    /// Stores what ends the object.
+    async fn take_end(&mut self, upload: &mut dyn Upload) -> Result<()> {
+        let Some(encrypting) = self.encrypting.take() else { return Ok(()) };
+        let last = self.blocking(move || encrypting.finish()).await?;
+        self.store(last, upload).await
+    }
+
+    async fn store(&mut self, bytes: Vec<u8>, upload: &mut dyn Upload) -> Result<()> {
+        let stored = bytes.len() as u64;
+        self.stored_bytes += stored;
+        self.hash.update(&bytes);
+        upload.write(Bytes::from(bytes)).await?;
         (self.writers.on_stored)(stored);
         Ok(())
     }
 
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<T, codec::Error> + Send + 'static,
+    ) -> Result<T> {
+        let done = tokio::task::spawn_blocking(work).await.map_err(|panic| interrupted(&panic.to_string()))?;
+        done.map_err(|source| Error::Codec { object: self.key(), source })
+    }
+
     async fn finish(self, upload: Box<dyn Upload>) -> Result<WrittenObject> {
         let Writers { backups, id, .. } = &self.writers;
-        let (plain_bytes, stored_bytes) = (self.frames.plain_size(), self.frames.stored_size());
+        let (plain_bytes, stored_bytes) = (self.frames.plain_size(), self.stored_bytes);
         let object = BackupObject { name: self.name.clone(), plain_bytes, stored_bytes, blake3: self.hash.finish() };
         match upload.finish().await {
             Ok(Put::Created) => {}

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{Slice, WalArchive};
-use crate::pg::{SegmentName, TimelineId, WalFileName};
+use crate::pg::{SegmentName, SegmentNumber, TimelineId, WalFileName};
 use crate::repository::{Result, keys};
-use crate::storage::{Entry, list_all};
+use crate::storage::{Entry, ObjectKey, list_all};
 
 /// An object that holds WAL or belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +72,26 @@ impl WalArchive {
         Ok(timelines.into_iter().collect())
     }
 
+    /// The last and the first object of each timeline, the newest timeline first.
+    pub(in crate::repository) async fn sampled_objects(&self) -> Result<Vec<ObjectKey>> {
+        let mut sampled = Vec::new();
+        for timeline in self.timelines().await?.into_iter().rev() {
+            let group = self.list_last_group(timeline).await?;
+            let from = SegmentName::new(timeline, SegmentNumber(0), self.segment_size);
+            let ends = group.into_iter().next_back().into_iter().chain(self.list_from(from, 1).await?);
+            sampled.extend(ends.map(|stored| self.object_key(&stored.object)));
+        }
+        sampled.dedup();
+        Ok(sampled)
+    }
+
+    fn object_key(&self, object: &WalObject) -> ObjectKey {
+        match object {
+            WalObject::File(name) => self.key(*name),
+            WalObject::Slice(slice) => self.slice_key(slice),
+        }
+    }
+
     /// The timelines whose history file is stored, in ascending order.
     ///
     /// # Errors
@@ -114,10 +134,7 @@ impl WalArchive {
     /// # Errors
     /// As `list_from`.
     pub async fn list_after(&self, last: &WalObject, limit: usize) -> Result<Vec<StoredWal>> {
-        let key = match last {
-            WalObject::File(name) => self.key(*name),
-            WalObject::Slice(slice) => self.slice_key(slice),
-        };
+        let key = self.object_key(last);
         let Some(segment) = last.segment() else { return Ok(Vec::new()) };
         let prefix = keys::timeline(&self.resource, self.system_id, segment.timeline());
         self.list_page(&prefix, key.as_str().to_owned(), limit).await

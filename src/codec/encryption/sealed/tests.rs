@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::codec::encryption::{Identity, KeyFile, Revealed};
+use crate::codec::encryption::{Decrypting, Identity, KeyFile, Revealed};
 use crate::codec::{FORMAT, Hash};
 use crate::sys::clock;
 
@@ -283,6 +283,7 @@ proptest! {
     fn any_range_can_be_read_whatever_the_pieces(
         pieces in prop::collection::vec(0_usize..90_000, 0..6),
         ends in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+        piece_bytes in 1_000_usize..400_000,
     ) {
         let owner = Person::new();
         let recipients = recipients(&[&owner]);
@@ -295,6 +296,13 @@ proptest! {
         }
         object.extend(writer.finish().unwrap());
         prop_assert!(decrypt(&object, &owner.identities()).unwrap().1 == plain);
+        let mut reader = Decrypting::begin(&object[..object.len().min(40_000)], &owner.identities()).unwrap();
+        let mut opened = Vec::new();
+        for piece in object.chunks(piece_bytes) {
+            opened.extend(reader.push(piece).unwrap());
+        }
+        opened.extend(reader.finish().unwrap());
+        prop_assert!(opened == plain);
         let (_, unlocked) = Unlocked::new(&object[..object.len().min(40_000)], &owner.identities()).unwrap();
         let (a, b) = (ends.0.index(plain.len() + 1), ends.1.index(plain.len() + 1));
         let found = read(&object, &unlocked, a.min(b) as u64..a.max(b) as u64);

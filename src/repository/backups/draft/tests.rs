@@ -8,8 +8,8 @@ use futures_util::TryStreamExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::codec::Compression;
-use crate::repository::{FilesBackup, ResourceKind};
+use crate::codec::{Compression, Identities, Identity, KeyFile, Recipients};
+use crate::repository::{Encryption, FilesBackup, ResourceKind};
 use crate::storage::FileStore;
 
 struct Bench {
@@ -18,7 +18,27 @@ struct Bench {
     folder: tempfile::TempDir,
 }
 
+/// A key of its own: whom to encrypt to, and what opens that.
+fn key() -> Encryption {
+    let key = KeyFile::generate(crate::sys::clock::now());
+    let recipients = Recipients::parse(&[key.recipient().to_owned()]).unwrap();
+    let content = key.content().to_owned();
+    let identities = Identities::later(move || Identity::read("key", content.as_bytes(), &|_| Err("none".into())));
+    Encryption { recipients, identities }
+}
+
 impl Bench {
+    async fn encrypted(encryption: Encryption) -> Self {
+        let bench = Self::new().await;
+        let repository = bench.repository.clone().with_encryption(encryption);
+        Self { repository, ..bench }
+    }
+
+    /// The same, to somebody with other keys.
+    fn seen_with(&self, encryption: Encryption) -> Backups {
+        self.repository.clone().with_encryption(encryption).backups(&self.resource)
+    }
+
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(FileStore::create(folder.path()).await.unwrap());
@@ -201,4 +221,77 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+#[test]
+fn encrypted_content_comes_back_whole_and_in_parts() {
+    run(async {
+        let bench = Bench::encrypted(key()).await;
+        let draft = bench.draft(50_000);
+        let content = noise(400_000);
+        let [object, _] = store(&draft, "files.tar", &content).await;
+        assert_eq!(read(&draft, &object, None).await.unwrap(), content);
+        for range in [0..1, 49_999..50_001, 65_000..200_000, 399_999..400_000, 7..7] {
+            let at = |offset: u64| usize::try_from(offset).unwrap();
+            let expected = &content[at(range.start)..at(range.end)];
+            assert_eq!(read(&draft, &object, Some(range)).await.unwrap(), expected);
+        }
+        let [empty, _] = store(&draft, "empty.tar", b"").await;
+        assert_eq!(read(&draft, &empty, None).await.unwrap(), b"");
+        draft.backups().check_stored(draft.id(), &object, |_| ()).await.unwrap();
+        for file in bench.content() {
+            let stored = std::fs::read(&file).unwrap();
+            assert!(crate::codec::is_encrypted(&stored), "{} lies in the clear", file.display());
+        }
+    });
+}
+
+#[test]
+fn encrypted_content_is_written_without_an_identity_and_read_with_the_right_one_only() {
+    run(async {
+        let (owner, other) = (key(), key());
+        let writer = Encryption { recipients: owner.recipients.clone(), identities: Identities::default() };
+        let bench = Bench::encrypted(writer).await;
+        let draft = bench.draft(50_000);
+        let [object, _] = store(&draft, "files.tar", &noise(100_000)).await;
+        let readers = [
+            Encryption::default(),
+            bench.repository.encryption().clone(),
+            Encryption { recipients: owner.recipients.clone(), ..other },
+        ];
+        for reader in readers {
+            let backups = bench.seen_with(reader);
+            let error = backups.get_frames(draft.id(), &object.name).await.unwrap_err();
+            assert!(error.is_locked() && error.to_string().contains(&owner.recipients.names()[0]), "{error}");
+            let frames = bench.seen_with(owner.clone()).get_frames(draft.id(), &object.name).await.unwrap();
+            let whole: Result<Vec<Bytes>> = backups.read_whole(draft.id(), &object, &frames).try_collect().await;
+            let part: Result<Vec<Bytes>> = backups.read_range(draft.id(), &object.name, &frames, 0..10).try_collect().await;
+            assert!(whole.unwrap_err().is_locked() && part.unwrap_err().is_locked());
+        }
+        let backups = bench.seen_with(owner);
+        let frames = backups.get_frames(draft.id(), &object.name).await.unwrap();
+        let whole: Vec<Bytes> = backups.read_whole(draft.id(), &object, &frames).try_collect().await.unwrap();
+        assert_eq!(whole.concat(), noise(100_000));
+    });
+}
+
+#[test]
+fn a_changed_byte_of_encrypted_content_is_detected() {
+    run(async {
+        let bench = Bench::encrypted(key()).await;
+        let draft = bench.draft(50_000);
+        let [object, _] = store(&draft, "files.tar", &noise(150_000)).await;
+        let file = bench.content().into_iter().find(|file| file.ends_with(&object.name)).unwrap();
+        let good = std::fs::read(&file).unwrap();
+        for at in [30, 200, 600, good.len() / 2, good.len() - 1] {
+            let mut changed = good.clone();
+            changed[at] ^= 1;
+            std::fs::write(&file, changed).unwrap();
+            assert!(read(&draft, &object, None).await.is_err(), "byte {at}");
+        }
+        std::fs::write(&file, &good[..good.len() - 1]).unwrap();
+        assert!(read(&draft, &object, None).await.is_err());
+        std::fs::write(&file, good).unwrap();
+        assert!(read(&draft, &object, None).await.is_ok());
+    });
 }

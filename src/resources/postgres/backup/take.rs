@@ -153,10 +153,14 @@ impl Backup<'_> {
     async fn compare(&self, mut files: Comparison, uploaded: &Uploaded) -> Result<()> {
         if files.has_unlisted() {
             for pack in uploaded.objects.iter().filter_map(|object| PackName::of_index(&object.name)) {
-                let index = self.draft.backups().get_index(self.draft.id(), pack).await?;
+                let index = match self.draft.backups().get_index(self.draft.id(), pack).await {
+                    Err(error) if error.is_locked() => break,
+                    read => read?,
+                };
                 let sent = index.entries.iter().filter(|entry| entry.kind == EntryKind::File);
                 sent.for_each(|entry| files.name(&index.archive.manifest_path(entry.path.as_bytes())));
             }
+            files.leave_unnamed();
         }
         let problems = files.into_problems();
         if problems.is_empty() { Ok(()) } else { Err(Error::Differs(problems)) }

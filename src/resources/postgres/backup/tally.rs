@@ -79,6 +79,15 @@ impl Comparison {
         }
     }
 
+    /// Ends the search for names: who writes an encrypted backup cannot read the names in it.
+    pub fn leave_unnamed(&mut self) {
+        let unlisted = self.listed.iter_mut().filter(|listed| !**listed);
+        for listed in unlisted {
+            *listed = true;
+            self.problems.push(Problem::Additional("(a file whose name is only in the encrypted index)".to_owned()));
+        }
+    }
+
     /// What was found.
     #[must_use]
     pub fn into_problems(self) -> Problems {
@@ -131,6 +140,16 @@ mod tests {
         for sent in [("base/1/2", 8193, 7), ("base/1/2", 8192, 8), ("base/1/2", 0, 7)] {
             assert!(matches!(compared(&[sent], &[file])[..], [Problem::Altered { .. }]), "{sent:?}");
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_named_is_still_a_problem() {
+        let mut tally = FileTally::default();
+        tally.add(b"base/1/2", 8192, 7);
+        let mut comparison = tally.compare();
+        comparison.leave_unnamed();
+        assert!(!comparison.has_unlisted());
+        assert!(matches!(comparison.into_problems().named(), [Problem::Additional(_)]));
     }
 
     proptest! {

@@ -29,8 +29,6 @@ pub(super) use place::Places;
 
 /// How many packs are restored side by side.
 const PACKS_AT_ONCE: usize = 3;
-/// No frame may claim to hold more, in bytes.
-const FRAME_BYTES_MAX: u64 = 64 << 20;
 /// The control file, which makes a directory a cluster.
 const CONTROL_FILE: &str = "global/pg_control";
 
@@ -58,10 +56,10 @@ pub struct Unfinished {
     control_file: Vec<u8>,
 }
 
-/// Makes sure that every object of a backup is there in its full size, before anything is written.
+/// Makes sure that every object of a backup is there in its full size, and that there is a key for it, before anything is written.
 ///
 /// # Errors
-/// `Error::Damaged` names the object.
+/// `Error::Damaged` names the object; `Error::Repository` says which identity is missing.
 pub async fn check_objects(backups: &Backups, backup: &BackupEntry) -> Result<()> {
     let check = |object: &crate::repository::BackupObject| {
         let (name, expected) = (object.name.clone(), object.stored_bytes);
@@ -74,7 +72,11 @@ pub async fn check_objects(backups: &Backups, backup: &BackupEntry) -> Result<()
             }
         }
     };
-    stream::iter(backup.objects.iter().map(check)).buffer_unordered(16).try_collect().await
+    stream::iter(backup.objects.iter().map(check)).buffer_unordered(16).try_collect::<()>().await?;
+    match backup.packs().first() {
+        Some((pack, ..)) => Ok(backups.get_index(&backup.id, *pack).await.map(drop)?),
+        None => Ok(()),
+    }
 }
 
 /// Writes everything but the control file.
@@ -117,9 +119,10 @@ async fn write_manifest(backups: &Backups, backup: &BackupEntry, places: &Places
 }
 
 async fn read_framed(backups: &Backups, backup: &BackupEntry, name: &str, frames: &FrameIndex) -> Result<Vec<u8>> {
+    let object = backups.open_object(&backup.id, name).await?;
     let mut plain = Vec::new();
     for frame in frames.frames() {
-        plain.extend(pack::read_frame(backups, backup, name, *frame).await?);
+        plain.extend_from_slice(&pack::read_frame(&object, *frame).await?);
     }
     Ok(plain)
 }

@@ -5,7 +5,6 @@ use std::ops::Range;
 use super::error::{Error, Result};
 use super::path::{Histories, StoredWal};
 use super::plan::Facts;
-use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, TimelineId, WalFileName};
 use crate::repository::{self, BackupEntry, BackupId, Lineage, Repository, ResourceName, WalArchive};
 use crate::resources::postgres::archive::coverage::stored_through;
@@ -52,8 +51,7 @@ async fn histories(archive: &WalArchive) -> Result<Histories> {
     for timeline in archive.histories().await? {
         let name = WalFileName::History(timeline);
         let malformed = |detail: String| repository::Error::Malformed { object: archive.key(name).to_string(), detail };
-        let (_, content) = archive.get_file(name).await?.ok_or_else(|| malformed("it was removed meanwhile".to_owned()))?;
-        let history = TimelineHistory::parse(timeline, &content).map_err(|error| malformed(error.to_string()))?;
+        let history = archive.history(timeline).await?.ok_or_else(|| malformed("it was removed meanwhile".to_owned()))?;
         histories.insert(timeline, history);
     }
     Ok(histories)

@@ -6,13 +6,14 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::writer::{HeldBack, Writer};
-use super::{FRAME_BYTES_MAX, Places, Written};
+use super::{Places, Written};
 use crate::codec::Frame;
-use crate::repository::{BackupEntry, Backups, PackName};
+use crate::repository::{self, BackupEntry, Backups, OpenObject, PackName};
 use crate::resources::postgres::restore::error::{Error, Result};
 
 /// How many frames of a pack are fetched or decompressed at once.
@@ -26,7 +27,7 @@ const MEMORY_KIB: u32 = 48 << 10;
 /// A frame on its way to the writer, with its share of the memory.
 pub(super) struct Fetched {
     pub(super) frame: Frame,
-    pub(super) plain: Vec<u8>,
+    pub(super) plain: Bytes,
     _share: OwnedSemaphorePermit,
 }
 
@@ -47,16 +48,17 @@ pub(super) struct Job {
 pub(super) async fn restore(job: Arc<Job>, pack: PackName, object: String, written: Written) -> Result<HeldBack> {
     let index = job.backups.get_index(&job.backup.id, pack).await?;
     let frames: Vec<Frame> = index.frames.frames().to_vec();
+    let opened = job.backups.open_object(&job.backup.id, &object).await?;
     let (sender, receiver) = mpsc::channel(FRAMES_WAITING);
     let key = job.backups.key(&job.backup.id, &object);
     let places = Arc::clone(&job.places);
     let writing = tokio::task::spawn_blocking(move || Writer::new(key, places, index, written).run(receiver));
     let shared = |frame: Frame| share(Arc::clone(&job.memory), frame);
     let read = |shared: Result<(Frame, OwnedSemaphorePermit)>| {
-        let (job, object) = (Arc::clone(&job), object.clone());
+        let object = opened.clone();
         async move {
             let (frame, share) = shared?;
-            let plain = read_frame(&job.backups, &job.backup, &object, frame).await?;
+            let plain = read_frame(&object, frame).await?;
             Ok::<_, Error>(Fetched { frame, plain, _share: share })
         }
     };
@@ -82,9 +84,11 @@ async fn share(memory: Arc<Semaphore>, frame: Frame) -> Result<(Frame, OwnedSema
 }
 
 /// The content of one frame, checked.
-pub(super) async fn read_frame(backups: &Backups, backup: &BackupEntry, object: &str, frame: Frame) -> Result<Vec<u8>> {
-    let stored = backups.get_range(&backup.id, object, frame.stored_range()).await?;
-    let opened = tokio::task::spawn_blocking(move || frame.open(&stored, FRAME_BYTES_MAX)).await;
-    let opened = opened.map_err(|panic| Error::Interrupted(panic.to_string()))?;
-    opened.map_err(|error| Error::Damaged { object: backups.key(&backup.id, object), detail: error.to_string() })
+pub(super) async fn read_frame(object: &OpenObject, frame: Frame) -> Result<Bytes> {
+    object.frame(frame).await.map_err(|error| match error {
+        repository::Error::Codec { object, source } if !source.is_locked() => {
+            Error::Damaged { object, detail: source.to_string() }
+        }
+        other => other.into(),
+    })
 }

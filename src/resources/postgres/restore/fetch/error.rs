@@ -88,6 +88,7 @@ impl Error {
             Self::Segment { .. } | Self::Content { .. } => exit::DAMAGED,
             Self::Repository(error) => match error {
                 repository::Error::Storage(_) => exit::STORE,
+                repository::Error::Codec { source, .. } if source.is_locked() => exit::LOCKED,
                 repository::Error::Codec { .. } | repository::Error::Malformed { .. } | repository::Error::Misplaced { .. } => {
                     exit::DAMAGED
                 }
