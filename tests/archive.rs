@@ -4,6 +4,8 @@
 
 #[path = "archive/faults.rs"]
 mod faults;
+#[path = "moments/key.rs"]
+mod key;
 #[path = "archive/kills.rs"]
 mod kills;
 #[path = "archive/memory.rs"]

@@ -3,6 +3,8 @@
 mod base_backup {
     mod command;
     mod complete;
+    #[path = "../moments/key.rs"]
+    mod key;
     mod refused;
     #[path = "../stores/seaweed.rs"]
     mod seaweed;

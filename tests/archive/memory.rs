@@ -9,7 +9,10 @@ use pg_fixtures::postgres::{Cluster, Installation};
 use pg_fixtures::proxy::Proxy;
 use pg_fixtures::s3::SeaweedFs;
 
+use crate::key::Key;
 use crate::site::{DEADLINE, Site, end_of_wal, server};
+
+const DIRECTORY: &str = "url = \"file://{scratch}/store\"";
 
 const MEMORY_MAX: u64 = 150 << 20;
 
@@ -44,15 +47,16 @@ fn store(endpoint: &str) -> String {
 
 #[test]
 fn memory_is_bounded_under_a_flood_whatever_the_size_of_segments() {
-    for megabytes in [1, 16, 64] {
+    let key = Key::new();
+    for (megabytes, encryption) in [(1, ""), (16, ""), (64, &*key.reader())] {
         let cluster = server(&Installation::newest()).wal_segment_size(megabytes).start();
-        let site = Site::new(&cluster, "");
+        let site = Site::with_store(&format!("{DIRECTORY}\n{encryption}"), &cluster.conninfo(), "");
         site.holdfast.start_agent();
         flood(&cluster, 30);
         let end = end_of_wal(&cluster);
         site.wait_for(end);
         let peak = site.peak_memory();
-        println!("segments of {megabytes} MB: {} MB of memory at most", peak >> 20);
+        println!("segments of {megabytes} MB, {encryption:.12}: {} MB of memory at most", peak >> 20);
         assert!(peak < MEMORY_MAX, "{peak} bytes");
         site.content(TimelineId(1)).compare(&cluster);
     }

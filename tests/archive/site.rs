@@ -161,6 +161,7 @@ async fn open(configuration: &Path) -> WalArchive {
     let location = config.repository.location().expect("a store");
     let store = holdfast::storage::open::open(&location, Policy::default()).await.expect("a store");
     let repository = Repository::open(store, Compression::default()).await.expect("a repository");
+    let repository = repository.with_encryption(config.encryption.encryption(std::sync::Arc::new(|_| None)));
     let resource = ResourceName::new(ResourceKind::Postgres, "main").expect("a name");
     let lineage = repository.newest_lineage(&resource).await.expect("a lineage");
     repository.wal(&resource, &lineage)

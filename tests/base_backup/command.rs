@@ -11,15 +11,22 @@ use pg_fixtures::poll;
 use pg_fixtures::postgres::{Cluster, Installation};
 use serde_json::Value;
 
+use super::key::Key;
+
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A cluster that archives through `holdfast wal push`, and the program, `init` done.
 pub fn prepared(compression: &str) -> (Cluster, Holdfast) {
+    prepared_with(compression, "")
+}
+
+/// The same with this `[encryption]`.
+fn prepared_with(compression: &str, encryption: &str) -> (Cluster, Holdfast) {
     let cluster = Cluster::builder(&Installation::newest()).setting("archive_mode", "on").start();
     let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), "");
     holdfast.scratch().new_directory("repository");
     holdfast.configure(&format!(
-        "[repository]\nurl = \"file://{{scratch}}/repository\"\ncompression = \"{compression}\"\n\
+        "[repository]\nurl = \"file://{{scratch}}/repository\"\ncompression = \"{compression}\"\n{encryption}\n\
          [agent]\nsocket = \"{{scratch}}/agent.sock\"\n\
          [postgres.main]\nconninfo = \"{}\"\nstream = false\n",
         cluster.conninfo()
@@ -119,8 +126,9 @@ fn measured(command: Child) -> (Value, u64) {
 #[test]
 fn memory_stays_small_whatever_the_size_of_the_cluster() {
     const MEMORY_KB: std::ops::Range<u64> = 10_000..150_000;
-    for compression in ["zstd", "lz4"] {
-        let (cluster, holdfast) = prepared(compression);
+    let key = Key::new();
+    for (compression, encryption) in [("zstd", key.reader()), ("lz4", String::new())] {
+        let (cluster, holdfast) = prepared_with(compression, &encryption);
         add_ballast(&cluster, 1024);
         let (taken, most) = measured(spawn(&holdfast, &["backup", "postgres/main", "--output", "json"]));
         println!("{compression}: {most} kB at most, {} s", taken["duration_s"]);
