@@ -1,8 +1,9 @@
 # make demo      the whole story in a scratch directory: back up a real PostgreSQL, lose a table, get it back
 # make test      everything that must hold before a change is merged
+# make bench     measures beside cp, pgBackRest, wal-rus and pg_receivewal, and writes docs/benchmarks.md (SIZE=small: 3 minutes, no document)
 # make install   the three programs into PREFIX/bin (/usr/local by default)
 #
-# The first two install what they need first (scripts/install, as root or with sudo). Rust comes from https://rustup.rs.
+# The first three install what they need first (scripts/install, as root or with sudo). Rust comes from https://rustup.rs.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,7 +16,7 @@ SHIMS := -p holdfast-archive-command -p holdfast-restore-command
 PREFIX ?= /usr/local
 TARGET_DIRECTORY = $$($(CARGO) metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help demo install test installed toolchain format lint tidy deny shims images tests doctests
+.PHONY: help demo install bench test installed toolchain format lint tidy deny shims images tests doctests
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -31,6 +32,17 @@ install:
 	install -d "$(DESTDIR)$(PREFIX)/bin"
 	install -m 755 "$(TARGET_DIRECTORY)/release/holdfast" "$(TARGET_DIRECTORY)/shim/holdfast-archive-command" \
 		"$(TARGET_DIRECTORY)/shim/holdfast-restore-command" "$(DESTDIR)$(PREFIX)/bin"
+
+# The shims as they are shipped, as in `make install`. ROWS="archive streaming" measures only these.
+SIZE ?= full
+ROWS ?=
+
+bench:
+	scripts/install bench
+	$(CARGO) build --locked --release -p holdfast
+	$(CARGO) build --locked --profile shim $(SHIMS)
+	PYTHONDONTWRITEBYTECODE=1 python3 -m bench --programs "$(TARGET_DIRECTORY)/release" --shims "$(TARGET_DIRECTORY)/shim" --size $(SIZE) \
+		$(if $(ROWS),--only $(ROWS)) $(if $(filter full,$(SIZE)),$(if $(ROWS),,--report docs/benchmarks.md))
 
 test: installed toolchain format tidy lint deny shims images tests doctests
 	@echo "make test: everything passed"
