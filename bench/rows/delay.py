@@ -27,11 +27,15 @@ def sample(bench, label, setting):
     cluster, name = bench.workload.cluster, f"delay{label[0]}"
     settings = [f'slot = "{name}"', *setting]
     tool = bench.tool(name, lambda: Holdfast(bench.site, cluster, bench.results, label=name, postgres=settings))
+    # A new slot begins at the last checkpoint: what lies before the measurement is not measured.
+    cluster.sql("CHECKPOINT")
     tool.prepare()
     tool.begin(ready=False)
     session = cluster.session()
-    asked = f"SELECT flush_lsn - '0/0' FROM pg_stat_replication WHERE application_name = 'holdfast'"
-    wait_until(60, "the agent streams", lambda: cluster.sql(asked))
+    # The agent has other connections of that name too, which report nothing.
+    asked = "SELECT max(flush_lsn) - '0/0' FROM pg_stat_replication WHERE application_name = 'holdfast'"
+    written = "SELECT pg_current_wal_flush_lsn() - '0/0'"
+    wait_until(120, "the agent has caught up", lambda: int(session.ask(asked) or 0) >= int(session.ask(written)))
     seconds = bench.size.delay_seconds
     load = threading.Thread(target=cluster.client, args=["pgbench", "-n", "-N", "-c", "2", "-R", LOAD, "-T", seconds + 3, "postgres"])
     load.start()

@@ -48,7 +48,7 @@ def catch_up(bench, receiver):
 
 def sender_of(session, receiver):
     """The walsender's process, once it is there; else 0."""
-    where = f"WHERE application_name = '{receiver.application}'"
+    where = f"WHERE application_name = '{receiver.application}' AND state IN ('catchup', 'streaming')"
     return int(session.ask(f"SELECT coalesce(max(pid), 0) FROM pg_stat_replication {where}"))
 
 

@@ -16,6 +16,7 @@ def measure(bench):
     rates, ratios = Samples("/s", 0), Samples("x", 2)
     settings = ["synchronous = true", 'slot = "synchronous"']
     ours = bench.tool("synchronous", lambda: Holdfast(bench.site, bench.workload.cluster, bench.results, label="sync", postgres=settings))
+    bench.workload.cluster.sql("CHECKPOINT")
     ours.prepare()
     for _ in range(bench.size.rounds):
         for name in ["Holdfast", PEER]:
@@ -59,13 +60,14 @@ def begin(bench, name, ours):
 
 
 def has_caught_up(cluster, application):
-    """Whether it streams, and is close."""
-    return state(cluster, application).startswith("streaming")
+    """Whether it has stored all that there is."""
+    behind = f"SELECT pg_current_wal_flush_lsn() - max(flush_lsn) FROM pg_stat_replication WHERE application_name = '{application}'"
+    return cluster.sql(behind) == "0" or (application == "pg_receivewal" and state(cluster, application).startswith("streaming"))
 
 
 def state(cluster, application):
     """What the server thinks of the receiver."""
-    where = f"FROM pg_stat_replication WHERE application_name = '{application}'"
+    where = f"FROM pg_stat_replication WHERE application_name = '{application}' AND state = 'streaming'"
     return cluster.sql(f"SELECT state || CASE sync_state WHEN 'sync' THEN ' sync' ELSE '' END {where}")
 
 
