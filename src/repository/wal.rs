@@ -191,6 +191,24 @@ impl WalArchive {
         Ok(self.repository.store.delete(&self.slice_key(slice)).await?)
     }
 
+    /// Takes back an object that the caller has just created itself, and of which nothing was acknowledged, because it turned out to
+    /// contradict what others had stored.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn withdraw(&self, object: &WalObject) -> Result<()> {
+        Ok(self.repository.store.delete(&self.key_of(object)).await?)
+    }
+
+    /// The key of an object.
+    #[must_use]
+    pub fn key_of(&self, object: &WalObject) -> ObjectKey {
+        match object {
+            WalObject::File(name) => self.key(*name),
+            WalObject::Slice(slice) => self.slice_key(slice),
+        }
+    }
+
     fn slice_key(&self, slice: &Slice) -> ObjectKey {
         keys::slice(&self.resource, self.system_id, slice.segment, &slice.bytes)
     }

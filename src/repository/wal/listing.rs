@@ -79,17 +79,10 @@ impl WalArchive {
             let group = self.list_last_group(timeline).await?;
             let from = SegmentName::new(timeline, SegmentNumber(0), self.segment_size);
             let ends = group.into_iter().next_back().into_iter().chain(self.list_from(from, 1).await?);
-            sampled.extend(ends.map(|stored| self.object_key(&stored.object)));
+            sampled.extend(ends.map(|stored| self.key_of(&stored.object)));
         }
         sampled.dedup();
         Ok(sampled)
-    }
-
-    fn object_key(&self, object: &WalObject) -> ObjectKey {
-        match object {
-            WalObject::File(name) => self.key(*name),
-            WalObject::Slice(slice) => self.slice_key(slice),
-        }
     }
 
     /// The timelines whose history file is stored, in ascending order.
@@ -134,10 +127,21 @@ impl WalArchive {
     /// # Errors
     /// As `list_from`.
     pub async fn list_after(&self, last: &WalObject, limit: usize) -> Result<Vec<StoredWal>> {
-        let key = self.object_key(last);
+        let key = self.key_of(last);
         let Some(segment) = last.segment() else { return Ok(Vec::new()) };
         let prefix = keys::timeline(&self.resource, self.system_id, segment.timeline());
         self.list_page(&prefix, key.as_str().to_owned(), limit).await
+    }
+
+    /// Everything that is stored of a segment: the segment itself, its slices, its `.partial` and `.backup` files. One listing that
+    /// begins when this is called, so that it shows every object whose put was over by then, or one that holds its bytes.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn stored_of(&self, segment: SegmentName) -> Result<Vec<WalObject>> {
+        let key = self.key(WalFileName::Segment(segment));
+        let entries = list_all(self.repository.store.as_ref(), key.as_str()).await?;
+        Ok(entries.iter().filter_map(StoredWal::from_entry).map(|stored| stored.object).collect())
     }
 
     /// At most `limit` objects of ours. What is not ours is skipped, so that a page that is not full is the last one.

@@ -3,6 +3,7 @@
 //! Invariants: nothing counts as stored that the store has not confirmed. What is stored is contiguous from a segment's first byte,
 //! or it is not counted: PostgreSQL reads a segment from there. No state is kept but what is stored and where the slot stands.
 
+mod agreement;
 mod chain;
 pub mod coverage;
 mod delay;
@@ -26,6 +27,7 @@ mod slot;
 mod start;
 mod uploader;
 
+pub use agreement::Contradiction;
 pub use delay::DelaySummary;
 pub use error::{Error, Result};
 pub use receiver::Receiver;

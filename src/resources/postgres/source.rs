@@ -40,7 +40,8 @@ impl Error {
             Self::Config(error) => error.hint().map(str::to_owned),
             Self::Server(error) => error.hint().map(str::to_owned),
             Self::Repository(error) => error.hint(),
-            Self::ConnInfo(_) | Self::SlotName(_) | Self::Version(_) => None,
+            Self::ConnInfo(error) => error.hint().map(str::to_owned),
+            Self::SlotName(_) | Self::Version(_) => None,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What can go wrong while WAL comes in.
 
+use super::Contradiction;
 use crate::pg::history::HistoryError;
 use crate::pg::page::SegmentError;
 use crate::pg::{Lsn, SegmentSize, TimelineId};
-use crate::{config, pgwire, repository};
+use crate::resources::postgres::source;
+use crate::{pgwire, repository};
 
 /// The result of an operation on the way in.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -19,10 +21,10 @@ pub enum Error {
     Repository(#[from] repository::Error),
     /// The configuration of the connection.
     #[error(transparent)]
-    Config(#[from] config::Error),
-    /// The connection string.
+    Source(#[from] source::Error),
+    /// Other WAL is stored for the same place.
     #[error(transparent)]
-    ConnInfo(#[from] pgwire::ConnInfoError),
+    Contradiction(#[from] Contradiction),
     /// The name of the slot.
     #[error(transparent)]
     SlotName(#[from] pgwire::SlotNameError),
@@ -83,8 +85,8 @@ impl Error {
         let text = match self {
             Self::Server(error) => return error.hint().map(str::to_owned),
             Self::Repository(error) => return error.hint(),
-            Self::ConnInfo(error) => return error.hint().map(str::to_owned),
-            Self::Config(error) => return error.hint().map(str::to_owned),
+            Self::Source(error) => return error.hint(),
+            Self::Contradiction(_) => Contradiction::HINT,
             Self::Segment(error) => error.hint(),
             Self::SlotName(_) => "correct 'slot' in the configuration",
             Self::OtherSegmentSize { .. } => {

@@ -18,7 +18,8 @@ use crate::pg::history::TimelineHistory;
 use crate::pg::page::{check_first_page, check_segment};
 use crate::pg::records::{Activity, Scanner};
 use crate::pg::{Lsn, SegmentName, SegmentSize, SystemId, WalFileName};
-use crate::repository::{Repository, ResourceName, Slice, Stored, WalAbout, WalArchive, WalSource};
+use super::agreement::{Agreement, Offer};
+use crate::repository::{Repository, ResourceName, Slice, Stored, WalAbout, WalArchive, WalObject, WalSource};
 use read::SourceFile;
 
 pub use error::{Error, Result};
@@ -127,7 +128,12 @@ async fn whole(archive: &WalArchive, file: &SourceFile, name: WalFileName, segme
         WalFileName::Partial(_) => activity.end.unwrap_or(start),
         _ => Lsn(start.0 + size.bytes()),
     };
-    Ok(archive.put_file(name, bytes, &about(archive, start..end, &activity)).await?)
+    let about = about(archive, start..end, &activity);
+    if name != WalFileName::Segment(segment) {
+        return Ok(archive.put_file(name, bytes, &about).await?);
+    }
+    let offer = Offer { object: WalObject::File(name), segment, range: 0..size.bytes(), plain: bytes };
+    Ok(Agreement::new(archive.clone()).store(&offer, &about, &mut false).await?)
 }
 
 /// Stores a segment of more than `PIECE_BYTES` as slices; of an unfinished one those that hold WAL.
@@ -136,7 +142,7 @@ async fn pieces(archive: &WalArchive, file: &SourceFile, name: WalFileName, segm
     file.check_length(segment, size)?;
     let start = start_of(segment, size);
     let mut scanner = Scanner::new(start, size);
-    let mut stored = Stored::Identical;
+    let (mut stored, agreement) = (Stored::Identical, Agreement::new(archive.clone()));
     for at in (0..size.bytes()).step_by(usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX)) {
         let bytes = file.read(at..at + PIECE_BYTES).await?;
         if at == 0 {
@@ -150,7 +156,15 @@ async fn pieces(archive: &WalArchive, file: &SourceFile, name: WalFileName, segm
         }
         let slice = Slice { segment, bytes: at..at + PIECE_BYTES };
         let about = about(archive, Lsn(start.0 + at)..Lsn(start.0 + at + PIECE_BYTES), &activity);
-        if archive.put_slice(&slice, bytes, &about).await? == Stored::New {
+        let range = slice.bytes.clone();
+        let put = if matches!(name, WalFileName::Partial(_)) {
+            // What it holds behind its last record is no WAL, and need not agree with anything.
+            archive.put_slice(&slice, bytes, &about).await?
+        } else {
+            let offer = Offer { object: WalObject::Slice(slice), segment, range, plain: bytes };
+            agreement.store(&offer, &about, &mut false).await?
+        };
+        if put == Stored::New {
             stored = Stored::New;
         }
     }

@@ -21,10 +21,11 @@ use super::setup::{Plan, Task};
 use super::slicing::SliceRule;
 use super::slot::{self, Seen};
 use super::{Error, Result};
-use crate::config::{self, Postgres};
+use crate::config::Postgres;
 use crate::pg::Lsn;
-use crate::pgwire::{ConnInfo, Failure, ReplicationConnection, WalStream};
+use crate::pgwire::{Failure, ReplicationConnection, WalStream};
 use crate::repository::{Repository, ResourceName};
+use crate::resources::postgres::source;
 use crate::sys::clock;
 
 /// How long the rest may take to be stored when the agent is asked to stop.
@@ -58,8 +59,7 @@ impl Receiver {
     /// # Errors
     /// When the configuration cannot be used: the connection string, the slot's name.
     pub fn new(repository: Repository, resource: ResourceName, cluster: &Postgres, report: Report) -> Result<Self> {
-        let info = ConnInfo::parse(&cluster.conninfo.reveal()?, &config::environment())?;
-        let info = info.with_default_application_name(&cluster.application_name);
+        let info = source::conninfo(cluster)?;
         let rule = SliceRule { max_delay: cluster.max_delay.0, synchronous: cluster.synchronous };
         let task = Task { repository, resource, info, slot: cluster.slot.parse()?, rule, report };
         Ok(Self { task, delays: Mutex::default(), followed: Mutex::default() })

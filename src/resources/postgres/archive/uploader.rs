@@ -7,11 +7,12 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::agreement::{Agreement, Offer, Refusal};
 use super::pause::Pause;
 use super::report::{Report, Trouble};
 use super::{Error, Result};
 use crate::pg::{Lsn, SegmentName, WalFileName};
-use crate::repository::{self, Slice, WalAbout, WalArchive};
+use crate::repository::{self, Slice, WalAbout, WalArchive, WalObject};
 use crate::sys::clock;
 
 /// The most plain bytes on their way to the store. Each takes up to three times its size while it is compressed.
@@ -50,6 +51,7 @@ pub(super) struct Finished {
 #[derive(Debug)]
 pub(super) struct Uploader {
     archive: WalArchive,
+    agreement: Agreement,
     report: Report,
     tasks: JoinSet<Result<Finished>>,
     bytes: usize,
@@ -58,7 +60,8 @@ pub(super) struct Uploader {
 impl Uploader {
     /// Nothing is under way.
     pub fn new(archive: WalArchive, report: Report) -> Self {
-        Self { archive, report, tasks: JoinSet::new(), bytes: 0 }
+        let agreement = Agreement::new(archive.clone());
+        Self { archive, agreement, report, tasks: JoinSet::new(), bytes: 0 }
     }
 
     /// Whether so many bytes may be added.
@@ -74,11 +77,13 @@ impl Uploader {
     /// Begins to store `plain`, the WAL of `range`.
     pub fn put(&mut self, upload: Upload, range: Range<Lsn>, plain: Bytes, about: WalAbout) {
         self.bytes += plain.len();
-        let (archive, report) = (self.archive.clone(), self.report.clone());
+        let (agreement, report) = (self.agreement.clone(), self.report.clone());
         self.tasks.spawn(async move {
-            let begun = clock::instant();
-            persist(&archive, &report, &upload, &plain, &about).await?;
-            Ok(Finished { upload, range, took: begun.elapsed(), bytes: plain.len() })
+            let (begun, bytes) = (clock::instant(), plain.len());
+            if let Some(offer) = upload.offer(plain) {
+                persist(&agreement, &report, &offer, &about).await?;
+            }
+            Ok(Finished { upload, range, took: begun.elapsed(), bytes })
         });
     }
 
@@ -115,32 +120,41 @@ impl Uploader {
     }
 }
 
+impl Upload {
+    /// What is to be stored and compared; none where something is deleted.
+    fn offer(&self, plain: Bytes) -> Option<Offer> {
+        let (object, segment, range) = match self {
+            Self::Segment(name) => (WalObject::File(WalFileName::Segment(*name)), *name, 0..plain.len() as u64),
+            Self::Piece(slice) | Self::Slice(slice) => (WalObject::Slice(slice.clone()), slice.segment, slice.bytes.clone()),
+            Self::Delete => return None,
+        };
+        Some(Offer { object, segment, range, plain })
+    }
+}
+
 /// Tries until the store has taken it.
-async fn persist(archive: &WalArchive, report: &Report, upload: &Upload, plain: &Bytes, about: &WalAbout) -> Result<()> {
-    let mut pause = Pause::default();
+async fn persist(agreement: &Agreement, report: &Report, offer: &Offer, about: &WalAbout) -> Result<()> {
+    let (mut pause, mut created) = (Pause::default(), false);
     loop {
-        let error = match timeout(PUT_DEADLINE, put(archive, upload, plain, about)).await {
-            Ok(Ok(())) => {
+        let error = match timeout(PUT_DEADLINE, agreement.store(offer, about, &mut created)).await {
+            Ok(Ok(_)) => {
                 mended(report);
                 return Ok(());
             }
-            Ok(Err(error)) if !may_pass(&error) => return Err(error.into()),
-            Ok(Err(error)) => Trouble::now(error.to_string(), error.hint()),
-            Err(_) => Trouble::now(format!("the store did not take {upload:?} within {} s", PUT_DEADLINE.as_secs()), None),
+            Ok(Err(Refusal::Contradiction(found))) => return Err(found.into()),
+            Ok(Err(Refusal::Repository(error))) if !may_pass(&error) => return Err(error.into()),
+            Ok(Err(Refusal::Repository(error))) => Trouble::now(error.to_string(), error.hint()),
+            Ok(Err(error @ Refusal::Moving(_))) => Trouble::now(error.to_string(), None),
+            Err(_) => {
+                let message = format!("the store did not take {:?} within {} s", offer.object, PUT_DEADLINE.as_secs());
+                Trouble::now(message, None)
+            }
         };
         if pause.is_worth_a_line() {
             tracing::warn!(hint = error.hint, "WAL cannot be stored; it waits in the replication slot: {}", error.message);
         }
         report.update(|status| status.store_trouble = Some(error));
         tokio::time::sleep(pause.next()).await;
-    }
-}
-
-async fn put(archive: &WalArchive, upload: &Upload, plain: &Bytes, about: &WalAbout) -> repository::Result<()> {
-    match upload {
-        Upload::Segment(name) => archive.put_file(WalFileName::Segment(*name), plain.clone(), about).await.map(drop),
-        Upload::Piece(slice) | Upload::Slice(slice) => archive.put_slice(slice, plain.clone(), about).await.map(drop),
-        Upload::Delete => Ok(()),
     }
 }
 

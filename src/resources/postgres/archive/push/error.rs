@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::pg::ParseWalFileNameError;
+use crate::pg::{ParseWalFileNameError, SegmentName};
 use crate::pg::control::ControlFileError;
 use crate::pg::page::SegmentError;
 use crate::repository;
+use crate::resources::postgres::archive::Contradiction;
+use crate::resources::postgres::archive::agreement::Refusal;
 
 /// The result of pushing a file.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -54,6 +56,12 @@ pub enum Error {
     /// It could not be stored.
     #[error(transparent)]
     Repository(#[from] repository::Error),
+    /// Other WAL is stored for the same place.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
+    /// What is stored changed while it was compared, again and again.
+    #[error("what is stored of {0} was replaced again and again while it was compared")]
+    Moving(SegmentName),
     /// A worker thread ended without a result.
     #[error("a worker ended early: {detail}")]
     Interrupted {
@@ -68,7 +76,7 @@ impl Error {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Repository(error) => error.is_retryable(),
-            Self::Interrupted { .. } => true,
+            Self::Interrupted { .. } | Self::Moving(_) => true,
             _ => false,
         }
     }
@@ -78,9 +86,20 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Repository(error) => error.hint(),
+            Self::Contradiction(_) => Some(Contradiction::HINT.to_owned()),
             Self::Segment(error) => Some(error.hint().to_owned()),
             Self::Read { .. } => Some("see that the user Holdfast runs as may read pg_wal".to_owned()),
             _ => None,
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Repository(error) => Self::Repository(error),
+            Refusal::Contradiction(found) => Self::Contradiction(found),
+            Refusal::Moving(segment) => Self::Moving(segment),
         }
     }
 }

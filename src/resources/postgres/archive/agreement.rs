@@ -1,0 +1,224 @@
+//! Whether what is stored agrees with what is to be acknowledged: of two writers with different WAL for one place only one is believed.
+//!
+//! Positions do not tell two copies of a cluster apart, and their slices have different names where these have different lengths.
+//! So the order is: put, look, acknowledge. After every put everything stored of the segment is listed, and what overlaps is
+//! compared byte for byte. A writer removes an object for a larger one only after it has looked behind that one's put too.
+//! Then no byte is acknowledged that contradicts one that was: had both writers looked before the other's put was over, one of them
+//! would have looked before its own. A listing shows each object whose put was over before it began, or the larger one in its place.
+//!
+//! Who finds a contradiction takes back what it has itself just created, which nobody was told of. A writer that is killed in just that
+//! moment leaves it behind: then both writers stop until somebody removes it, and readers refuse the segment.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::pg::{Lsn, SegmentName, WalFileName};
+use crate::repository::{self, Stored, WalAbout, WalArchive, WalObject};
+
+/// How many stored objects are read at once for a comparison. None is larger than 16 MiB.
+const READS_AT_ONCE: usize = 2;
+/// How often the listing is repeated because what it showed was replaced while it was read.
+const LOOKS_MAX: usize = 10;
+/// How many objects are remembered as compared before all are forgotten, and compared anew.
+const REMEMBERED_MAX: usize = 4096;
+
+/// Two objects hold different bytes for the same position.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the WAL of {segment} contradicts what is stored: from {at} on {stored} holds other bytes than {offered}; nothing of it was \
+     acknowledged"
+)]
+pub struct Contradiction {
+    /// The segment that both belong to.
+    pub segment: SegmentName,
+    /// The first position that differs.
+    pub at: Lsn,
+    /// The object that was there.
+    pub stored: String,
+    /// The one that was to be stored.
+    pub offered: String,
+}
+
+impl Contradiction {
+    /// What to do next.
+    pub const HINT: &str = "two servers write WAL under one name (a clone, a restored copy, a split brain): stop the one that should not, or give \
+                            it a resource name of its own; if neither goes on, remove the object of the wrong one";
+}
+
+/// Why WAL was not stored, or is not to be acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    Repository(#[from] repository::Error),
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
+    /// Passes when the other writer rests.
+    #[error("what is stored of {0} was replaced again and again while it was compared")]
+    Moving(SegmentName),
+}
+
+/// WAL that is to be stored under a name.
+#[derive(Debug, Clone)]
+pub(super) struct Offer {
+    pub object: WalObject,
+    pub segment: SegmentName,
+    /// Which bytes of the segment.
+    pub range: Range<u64>,
+    pub plain: Bytes,
+}
+
+/// How a stored object compares.
+enum Comparison {
+    Agrees(WalObject),
+    Vanished,
+}
+
+/// Stores WAL and compares it with what is there. Clones share what was compared.
+#[derive(Debug, Clone)]
+pub(super) struct Agreement {
+    archive: WalArchive,
+    /// Objects that hold the same bytes as what was offered for the same place.
+    agreed: Arc<Mutex<BTreeSet<Place>>>,
+}
+
+/// A segment, and which of its bytes.
+type Place = (SegmentName, u64, u64);
+
+impl Agreement {
+    /// Nothing was compared yet.
+    pub fn new(archive: WalArchive) -> Self {
+        Self { archive, agreed: Arc::default() }
+    }
+
+    /// Stores it. What it returns `Ok` for is durable and contradicted by nothing that may be acknowledged. `created` becomes true when
+    /// this call has created the object, and is handed in again where it is repeated after a failure of the store.
+    ///
+    /// # Errors
+    /// `Refusal`; nothing may be acknowledged then.
+    pub async fn store(&self, offer: &Offer, about: &WalAbout, created: &mut bool) -> Result<Stored, Refusal> {
+        let plain = offer.plain.clone();
+        let stored = match &offer.object {
+            WalObject::Slice(slice) => self.archive.put_slice(slice, plain, about).await?,
+            WalObject::File(name) => {
+                // Readers prefer it to slices, so it is compared with them before it is there.
+                self.look(offer).await?;
+                self.archive.put_file(*name, plain, about).await?
+            }
+        };
+        *created |= stored == Stored::New;
+        match self.look(offer).await {
+            Ok(()) => {
+                self.remember(offer.place());
+                Ok(stored)
+            }
+            Err(Refusal::Contradiction(found)) if *created => {
+                self.archive.withdraw(&offer.object).await?;
+                Err(found.into())
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Compares everything stored of the segment that overlaps and was not compared yet.
+    async fn look(&self, offer: &Offer) -> Result<(), Refusal> {
+        for _ in 0..LOOKS_MAX {
+            let listed = self.archive.stored_of(offer.segment).await?;
+            let others = listed.into_iter().filter(|object| *object != offer.object && self.concerns(offer, object));
+            let compared = stream::iter(others).map(|object| self.compare(offer, object)).buffer_unordered(READS_AT_ONCE);
+            let compared: Vec<Comparison> = compared.try_collect().await?;
+            let mut vanished = false;
+            for comparison in compared {
+                match comparison {
+                    Comparison::Agrees(object) => self.remember_if_whole(offer, &object),
+                    Comparison::Vanished => vanished = true,
+                }
+            }
+            if !vanished {
+                return Ok(());
+            }
+        }
+        Err(Refusal::Moving(offer.segment))
+    }
+
+    fn concerns(&self, offer: &Offer, object: &WalObject) -> bool {
+        let Some(range) = self.range(object) else { return false };
+        let overlaps = range.start < offer.range.end && offer.range.start < range.end;
+        overlaps && !self.remembered().contains(&(offer.segment, range.start, range.end))
+    }
+
+    async fn compare(&self, offer: &Offer, object: WalObject) -> Result<Comparison, Refusal> {
+        let found = match &object {
+            WalObject::File(name) => self.archive.get_file(*name).await?,
+            WalObject::Slice(slice) => self.archive.get_slice(slice).await?,
+        };
+        let (Some((_, theirs)), Some(range)) = (found, self.range(&object)) else { return Ok(Comparison::Vanished) };
+        match first_difference(offer, range.start, &theirs) {
+            None => Ok(Comparison::Agrees(object)),
+            Some(offset) => Err(self.contradiction(offer, &object, offset).into()),
+        }
+    }
+
+    fn contradiction(&self, offer: &Offer, object: &WalObject, offset: u64) -> Contradiction {
+        let size = self.archive.segment_size();
+        let start = offer.segment.number(size).map_or(Lsn::INVALID, |number| number.start(size));
+        let (stored, offered) = (self.archive.key_of(object).to_string(), self.archive.key_of(&offer.object).to_string());
+        Contradiction { segment: offer.segment, at: Lsn(start.0 + offset), stored, offered }
+    }
+
+    /// Which bytes of its segment an object holds; none for what is no WAL, or not the timeline's own up to a place that is known.
+    fn range(&self, object: &WalObject) -> Option<Range<u64>> {
+        match object {
+            WalObject::File(WalFileName::Segment(_)) => Some(0..self.archive.segment_size().bytes()),
+            WalObject::Slice(slice) => Some(slice.bytes.clone()),
+            WalObject::File(_) => None,
+        }
+    }
+
+    /// What reaches beyond the offer is compared again when the rest is offered.
+    fn remember_if_whole(&self, offer: &Offer, object: &WalObject) {
+        match self.range(object) {
+            Some(range) if offer.range.start <= range.start && range.end <= offer.range.end => {
+                self.remember((offer.segment, range.start, range.end));
+            }
+            _ => {}
+        }
+    }
+
+    fn remember(&self, place: Place) {
+        let mut agreed = self.remembered();
+        if agreed.len() >= REMEMBERED_MAX {
+            agreed.clear();
+        }
+        agreed.insert(place);
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, BTreeSet<Place>> {
+        self.agreed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Offer {
+    const fn place(&self) -> Place {
+        (self.segment, self.range.start, self.range.end)
+    }
+}
+
+/// Where, in bytes from the segment's beginning, bytes that begin at `start` first differ from what is offered.
+fn first_difference(offer: &Offer, start: u64, theirs: &[u8]) -> Option<u64> {
+    let from = start.max(offer.range.start);
+    let (ours, theirs) = (behind(&offer.plain, offer.range.start, from)?, behind(theirs, start, from)?);
+    let different = ours.iter().zip(theirs).position(|(ours, theirs)| ours != theirs)?;
+    Some(from + different as u64)
+}
+
+/// The part from `from` on of bytes that begin at `start`.
+fn behind(bytes: &[u8], start: u64, from: u64) -> Option<&[u8]> {
+    bytes.get(usize::try_from(from - start).ok()?..)
+}
+
+#[cfg(test)]
+mod tests;
