@@ -4,7 +4,9 @@
 //! plain content succeeds, with other content it fails and names the object. What is read is checked (size, hash, name) before it
 //! is handed out. `docs/format.md` describes the layout.
 
+mod acknowledgements;
 mod backups;
+mod conflicts;
 mod encryption;
 mod error;
 mod gaps;
@@ -18,11 +20,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use acknowledgements::Acknowledgement;
 pub use backups::{
     BackupEntry, BackupId, BackupIdError, BackupObject, Backups, CommandBackup, Content, Detail, Draft, EntryKind, EntryPath,
     FilesBackup, FramedObject, Leftover, ObjectWriter, OnStored, OpenObject, PackArchive, PackEntry, PackIndex, PackName,
     PostgresBackup, Tablespace, WriteLimits, Writers, WrittenObject,
 };
+pub use conflicts::Conflict;
 pub use encryption::{Encryption, Sample};
 pub use error::{Error, Result};
 pub use gaps::{Gap, GapCause};

@@ -1,14 +1,15 @@
 //! `holdfast status`: to which moments each cluster can be recovered, and how far behind the store is.
 
 use clap::Args;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::backups::damaged;
 use super::{Context, Outcome, exit, live};
 use crate::agent::AgentStatus;
-use crate::operations::status::{ClusterStatus, cluster_status};
+use crate::operations::status::{ClusterStatus, Noted, cluster_status};
 use crate::operations::windows::Window;
-use crate::repository::ResourceName;
+use crate::repository::{Conflict, Gap, GapCause, ResourceName};
 
 /// What `status` takes.
 #[derive(Args)]
@@ -73,12 +74,8 @@ fn cluster_lines(cluster: &ClusterStatus) -> Vec<String> {
     if let Some(backup) = &cluster.newest_backup {
         lines.push(format!("  backups: {}, the newest {} of {}", cluster.backups, backup.id, backup.finished_at));
     }
-    for gap in &cluster.gaps {
-        lines.push(format!(
-            "  GAP on timeline {}: WAL from {} to {} is lost, noticed {}",
-            gap.timeline, gap.start, gap.end, gap.noticed_at
-        ));
-    }
+    lines.extend(cluster.gaps.iter().map(gap_line));
+    lines.extend(cluster.conflicts.iter().map(conflict_line));
     lines.extend(cluster.damaged.iter().map(|record| format!("  {}", damaged(record).replace('\n', "\n  "))));
     lines.push(format!("  proven at {}", cluster.proven_at));
     lines
@@ -88,4 +85,28 @@ fn window_line(window: &Window) -> String {
     let cut = if window.cut { "; WAL AFTER THAT IS CUT OFF BY A HOLE" } else { "" };
     let Window { from, from_time, timeline, to, .. } = window;
     format!("  recoverable from {from_time} ({from}) to {to} on timeline {timeline}{cut}")
+}
+
+fn gap_line(gap: &Noted<Gap>) -> String {
+    let cause = match gap.record.cause {
+        GapCause::RemovedByServer => "the server removed it before it was stored",
+        GapCause::NotStored => "it was never stored, or was deleted from the store",
+        GapCause::Unknown => "why is not known, its record is damaged",
+        GapCause::BrokenRecords => "the server's records do not follow one another",
+    };
+    let Gap { noticed_at, .. } = gap.record;
+    format!("  GAP {}: this WAL is lost, {cause}; noticed {noticed_at}{}", gap.name, note(gap.acknowledged_at))
+}
+
+fn conflict_line(conflict: &Noted<Conflict>) -> String {
+    let Conflict { at, refused, noticed_at, .. } = &conflict.record;
+    let note = note(conflict.acknowledged_at);
+    format!(
+        "  CONFLICT {}: TWO SERVERS WRITE UNDER THIS NAME; what {refused} sent contradicts what is stored at {at}; noticed {noticed_at}{note}",
+        conflict.name
+    )
+}
+
+fn note(acknowledged_at: Option<Timestamp>) -> String {
+    acknowledged_at.map(|at| format!("; acknowledged {at}")).unwrap_or_default()
 }

@@ -1,5 +1,6 @@
 //! `holdfast wal ...`: single WAL files in and out, and what is stored.
 
+mod acknowledge;
 mod fetch;
 mod list;
 mod push;
@@ -28,6 +29,8 @@ enum Verb {
     Fetch(fetch::Options),
     /// What is stored of a cluster's WAL: stretches without a hole, timelines, gaps
     List(list::Options),
+    /// Take note of a gap or a conflict: the record stays, the alarm ends
+    Acknowledge(acknowledge::Options),
     #[command(hide = true)]
     Serve(serve::Options),
 }
@@ -45,6 +48,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
         Verb::Push(options) => push::run(context, options).await,
         Verb::Fetch(options) => fetch::run(context, options).await,
         Verb::List(options) => list::run(context, options).await,
+        Verb::Acknowledge(options) => acknowledge::run(context, options).await,
         Verb::Serve(options) => serve::run(context, options).await,
     }
 }

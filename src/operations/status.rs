@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::windows::{BackupFacts, TimelineFacts, Window, windows};
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId, WalFileName};
-use crate::repository::{BackupEntry, Damaged, Error, Gap, Repository, ResourceName, Result, WalAbout, WalArchive};
-use crate::resources::postgres::archive::coverage::stored_through;
+use crate::repository::{BackupEntry, Conflict, Damaged, Error, Gap, Repository, ResourceName, Result, WalAbout, WalArchive};
+use crate::resources::postgres::archive::coverage::{cut, stored_through, was_filled};
 use crate::sys::clock;
 
 /// What the repository proves about a cluster.
@@ -30,9 +30,31 @@ pub struct ClusterStatus {
     /// The newest of them.
     pub newest_backup: Option<BackupEntry>,
     /// WAL that was lost.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<Noted<Gap>>,
+    /// WAL that was refused because it contradicts what is stored.
+    pub conflicts: Vec<Noted<Conflict>>,
     /// Records in the repository that cannot be read: what they tell of is not in the windows.
     pub damaged: Vec<Damaged>,
+}
+
+/// A record, and whether an operator has taken note of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Noted<T> {
+    /// What it is called, for `holdfast wal acknowledge`.
+    pub name: String,
+    /// When somebody took note of it: then it is no alarm any more.
+    pub acknowledged_at: Option<Timestamp>,
+    /// The record.
+    #[serde(flatten)]
+    pub record: T,
+}
+
+impl<T> Noted<T> {
+    /// Whether it is still an alarm.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.acknowledged_at.is_none()
+    }
 }
 
 /// Finds out what the repository proves about the newest lineage of a cluster.
@@ -50,9 +72,10 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
     let listed = repository.backups(resource).list().await?;
     let of_lineage = |backup: &BackupEntry| backup.postgres().system_id == lineage.system_id;
     let backups: Vec<BackupEntry> = listed.records.into_iter().filter(of_lineage).collect();
-    let gaps = archive.gaps().await?;
-    damaged.extend(listed.damaged.into_iter().chain(gaps.damaged));
-    let timelines = timeline_facts(&archive, &backups).await?;
+    let noted = records(&archive).await?;
+    damaged.extend(listed.damaged.into_iter().chain(noted.damaged));
+    let recorded: Vec<Gap> = noted.gaps.iter().map(|gap| gap.record.clone()).collect();
+    let timelines = timeline_facts(&archive, &backups, &recorded).await?;
     let facts: Vec<BackupFacts> = backups.iter().map(BackupFacts::from).collect();
     let windows = windows(&facts, &timelines);
     let last_commit = match windows.last() {
@@ -67,20 +90,58 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
         last_commit,
         backups: backups.len(),
         newest_backup: backups.last().cloned(),
-        gaps: gaps.records,
+        gaps: noted.gaps,
+        conflicts: noted.conflicts,
         damaged,
     })
 }
 
+/// The gaps and conflicts of a cluster.
+#[derive(Debug)]
+pub struct Records {
+    /// WAL that was lost. What was filled after all is not among it.
+    pub gaps: Vec<Noted<Gap>>,
+    /// WAL that was refused.
+    pub conflicts: Vec<Noted<Conflict>>,
+    /// Records that cannot be read.
+    pub damaged: Vec<Damaged>,
+}
+
+/// Reads the records of gaps and conflicts, with what somebody has taken note of.
+///
+/// # Errors
+/// When the store fails.
+pub async fn records(archive: &WalArchive) -> Result<Records> {
+    let (gaps, conflicts, notes) = (archive.gaps().await?, archive.conflicts().await?, archive.acknowledgements().await?);
+    let damaged = [gaps.damaged, conflicts.damaged, notes.damaged].concat();
+    let notes: BTreeMap<String, Timestamp> = notes.records.into_iter().map(|note| (note.name, note.acknowledged_at)).collect();
+    let mut lost = Vec::new();
+    for gap in gaps.records {
+        if !was_filled(archive, &gap).await? {
+            lost.push(note(gap.name(), gap, &notes));
+        }
+    }
+    let conflicts = conflicts.records.into_iter().map(|conflict| note(conflict.name(), conflict, &notes)).collect();
+    Ok(Records { gaps: lost, conflicts, damaged })
+}
+
+fn note<T>(name: String, record: T, notes: &BTreeMap<String, Timestamp>) -> Noted<T> {
+    Noted { acknowledged_at: notes.get(&name).copied(), name, record }
+}
+
 /// What is stored of each timeline, from the first backup on it, or from its fork, to its end.
-async fn timeline_facts(archive: &WalArchive, backups: &[BackupEntry]) -> Result<BTreeMap<TimelineId, TimelineFacts>> {
+async fn timeline_facts(
+    archive: &WalArchive,
+    backups: &[BackupEntry],
+    gaps: &[Gap],
+) -> Result<BTreeMap<TimelineId, TimelineFacts>> {
     let mut facts = BTreeMap::new();
     for timeline in archive.timelines().await? {
         let parent = parent_of(archive, timeline).await?;
         let starts = backups.iter().map(|backup| backup.postgres()).filter(|detail| detail.timeline == timeline);
         let first = starts.map(|detail| detail.start_lsn).chain(parent.map(|(_, fork)| fork)).min();
         let stretches = match first {
-            Some(first) => stretches(archive, timeline, first).await?,
+            Some(first) => cut(stretches(archive, timeline, first).await?, gaps, timeline),
             None => Vec::new(),
         };
         facts.insert(timeline, TimelineFacts { parent, stretches });

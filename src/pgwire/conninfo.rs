@@ -184,6 +184,13 @@ impl ConnInfo {
         self
     }
 
+    /// The same without one of its servers, named as errors and connections name it; `None` where no other is left.
+    #[must_use]
+    pub fn without_server(mut self, server: &str) -> Option<Self> {
+        self.hosts.retain(|host| host.to_string() != server);
+        (!self.hosts.is_empty()).then_some(self)
+    }
+
     /// The same with another choice of servers.
     #[must_use]
     pub const fn with_target_session_attrs(mut self, target: TargetSessionAttrs) -> Self {

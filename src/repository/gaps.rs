@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::wal::WalArchive;
 use super::{Damaged, Error, Listed, Result, Stored, keys, record};
 use crate::pg::{Lsn, TimelineId};
-use crate::storage::{Entry, Put, list_all};
+use crate::storage::{Entry, list_all};
 
 /// Why WAL is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,10 @@ use crate::storage::{Entry, Put, list_all};
 pub enum GapCause {
     /// The server removed it before it was stored: the slot was lost, dropped or made too late.
     RemovedByServer,
+    /// It was never stored, or was deleted from the store: WAL is stored before and behind it.
+    NotStored,
+    /// It is stored as the server sent it, but its records do not follow one another: recovery ends there.
+    BrokenRecords,
     /// The record of it is damaged; where it was is known from the record's name.
     Unknown,
 }
@@ -36,6 +40,12 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// What it is called: its timeline and where it begins and ends.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}@{}-{}", self.timeline, self.start, self.end)
+    }
+
     /// Whether recovery from `from` to `to` has to pass through it.
     #[must_use]
     pub fn cuts(&self, timeline: TimelineId, range: &Range<Lsn>) -> bool {
@@ -50,10 +60,7 @@ impl WalArchive {
     /// When it cannot be stored.
     pub async fn put_gap(&self, gap: &Gap) -> Result<Stored> {
         let key = keys::gap(self.resource(), self.system_id(), gap.timeline, &(gap.start..gap.end));
-        match self.repository().store.put_if_absent(&key, record::seal(gap)).await? {
-            Put::Created => Ok(Stored::New),
-            Put::AlreadyExists => Ok(Stored::Identical),
-        }
+        self.put_record(&key, gap).await
     }
 
     /// All recorded gaps, in the order of their timelines and positions. One whose record is damaged is among them: its name says where

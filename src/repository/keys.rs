@@ -69,6 +69,23 @@ pub(super) fn gap(resource: &ResourceName, system_id: SystemId, timeline: Timeli
     key(format!("{folder}{:08X}-{:016X}-{:016X}.json", timeline.0, lost.start.0, lost.end.0))
 }
 
+pub(super) fn conflicts(resource: &ResourceName, system_id: SystemId) -> String {
+    format!("{resource}/conflicts/{system_id}/")
+}
+
+pub(super) fn conflict(resource: &ResourceName, system_id: SystemId, segment: SegmentName) -> ObjectKey {
+    key(format!("{}{segment}.json", conflicts(resource, system_id)))
+}
+
+pub(super) fn acknowledgements(resource: &ResourceName, system_id: SystemId) -> String {
+    format!("{resource}/acknowledged/{system_id}/")
+}
+
+/// `name` is that of a gap or a conflict, in which only the `/` of positions can be no part of a name.
+pub(super) fn acknowledgement(resource: &ResourceName, system_id: SystemId, name: &str) -> ObjectKey {
+    key(format!("{}{}.json", acknowledgements(resource, system_id), name.replace('/', "_")))
+}
+
 pub(super) fn backups(resource: &ResourceName) -> String {
     format!("{resource}/backups/")
 }

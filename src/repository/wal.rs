@@ -2,6 +2,7 @@
 
 mod lineage;
 mod listing;
+mod records;
 mod revealed;
 
 use std::ops::Range;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Envelope, Error, Repository, ResourceName, Result, Stored, check_name, keys};
-use crate::codec::{Reveal, outline};
+use crate::codec::{Hash, Reveal, outline};
 use crate::pg::history::TimelineHistory;
 use crate::pg::records::Activity;
 use crate::pg::{Lsn, SegmentName, SegmentSize, SystemId, TimelineId, WalFileName};
@@ -189,6 +190,19 @@ impl WalArchive {
     /// When the store fails.
     pub async fn delete_slice(&self, slice: &Slice) -> Result<()> {
         Ok(self.repository.store.delete(&self.slice_key(slice)).await?)
+    }
+
+    /// Whether an object has exactly this content, as its header tells, so that no key is needed to find out; `None` where there is no
+    /// such object.
+    ///
+    /// # Errors
+    /// When the store fails or the header is damaged.
+    pub async fn holds(&self, object: &WalObject, plain: &[u8]) -> Result<Option<bool>> {
+        match self.repository.outline(&self.key_of(object)).await {
+            Ok(outline) => Ok(Some(outline.content == Some((plain.len() as u64, Hash::of(plain))))),
+            Err(Error::Storage(error)) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes back an object that the caller has just created itself, and of which nothing was acknowledged, because it turned out to

@@ -24,7 +24,8 @@ fn flood(cluster: &Cluster, times: u32) {
     }
 }
 
-fn bucket(server: &SeaweedFs) {
+/// Makes the bucket of `store`.
+pub fn bucket(server: &SeaweedFs) {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .endpoint_url(server.endpoint())
@@ -37,7 +38,8 @@ fn bucket(server: &SeaweedFs) {
     assert!(created, "the bucket cannot be created");
 }
 
-fn store(endpoint: &str) -> String {
+/// The lines of `[repository]` for a bucket of that server.
+pub fn store(endpoint: &str) -> String {
     let (id, secret) = (SeaweedFs::ACCESS_KEY_ID, SeaweedFs::SECRET_ACCESS_KEY);
     format!(
         "url = \"s3://wal/prefix\"\nendpoint = \"{endpoint}\"\nregion = \"us-east-1\"\n\

@@ -154,7 +154,7 @@ fn a_segment_scanned_alone_reports_what_ends_in_it() {
     cluster.stop(StopMode::Fast);
     let segments = segments(&cluster);
     let mut through = Scanner::new(segments[0].0.number(size).expect("a number").start(size), size);
-    let mut spanning = 0;
+    let (mut spanning, mut joined, mut last) = (0, 0, None);
     for (name, path) in &segments {
         let bytes = fs::read(path).expect("read a segment");
         let mut alone = Scanner::new(name.number(size).expect("a number").start(size), size);
@@ -163,7 +163,14 @@ fn a_segment_scanned_alone_reports_what_ends_in_it() {
         let (alone, through) = (alone.take_activity(), through.take_activity());
         assert_eq!((alone.end, alone.last_commit.is_some()), (through.end, through.last_commit.is_some()));
         spanning += through.commits - alone.commits;
+        assert_eq!((alone.first_record, alone.last_record), (through.first_record, through.last_record), "{name}");
+        if let Some((last, first)) = last.zip(alone.first_record) {
+            assert_eq!(first.previous, Some(last), "{name} joins the segment before it");
+            joined += 1;
+        }
+        last = alone.last_record;
     }
+    assert!(joined > 20, "only {joined} segments joined");
     assert!(spanning <= segments.len() as u64 / 4, "{spanning} commits lie across two segments");
 }
 

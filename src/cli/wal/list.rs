@@ -8,9 +8,10 @@ use serde::Serialize;
 use super::super::backups::damaged;
 use super::super::output::table;
 use super::super::{Context, Outcome, exit};
+use crate::operations::status::{Noted, Records, records};
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId};
-use crate::repository::{Damaged, Gap, Listed, ResourceName, StoredWal, WalArchive, WalObject};
+use crate::repository::{Conflict, Damaged, Gap, ResourceName, StoredWal, WalArchive, WalObject};
 use crate::resources::postgres::archive::inventory::{Stretch, stretches};
 
 /// How many headers are read at once.
@@ -44,8 +45,9 @@ struct Report {
     system_id: SystemId,
     segment_bytes: u64,
     timelines: Vec<Timeline>,
-    gaps: Vec<Gap>,
-    /// Records of gaps that cannot be read.
+    gaps: Vec<Noted<Gap>>,
+    conflicts: Vec<Noted<Conflict>>,
+    /// Records of gaps and conflicts that cannot be read.
     damaged: Vec<Damaged>,
 }
 
@@ -88,8 +90,8 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
         }
     }
     let (system_id, segment_bytes) = (archive.system_id(), archive.segment_size().bytes());
-    let Listed { records: gaps, damaged } = archive.gaps().await?;
-    let report = Report { resource, system_id, segment_bytes, timelines, gaps, damaged };
+    let Records { gaps, conflicts, damaged } = records(&archive).await?;
+    let report = Report { resource, system_id, segment_bytes, timelines, gaps, conflicts, damaged };
     context.output.result(&report, Report::text);
     Ok(exit::DONE)
 }
@@ -140,8 +142,16 @@ impl Report {
         for timeline in &self.timelines {
             text.push_str(&timeline.text());
         }
+        let note = |at: Option<Timestamp>| at.map(|at| format!(" (acknowledged {at})")).unwrap_or_default();
         for gap in &self.gaps {
-            text.push_str(&format!("gap on timeline {}: {} to {} was lost\n", gap.timeline, gap.start, gap.end));
+            let Gap { timeline, start, end, .. } = gap.record;
+            let note = note(gap.acknowledged_at);
+            text.push_str(&format!("gap {}: {start} to {end} on timeline {timeline} is lost{note}\n", gap.name));
+        }
+        for conflict in &self.conflicts {
+            let Conflict { at, refused, .. } = &conflict.record;
+            let note = note(conflict.acknowledged_at);
+            text.push_str(&format!("conflict {}: {refused} sent other WAL than is stored at {at}{note}\n", conflict.name));
         }
         self.damaged.iter().for_each(|record| text.push_str(&damaged(record)));
         text

@@ -2,11 +2,11 @@
 
 use super::{Finding, Level};
 use crate::config::Postgres;
-use crate::operations::status::{ClusterStatus, cluster_status};
+use crate::operations::status::{ClusterStatus, Noted, cluster_status};
 use crate::pg::Lsn;
 use crate::pg::version::Version;
 use crate::pgwire::{ReplicationConnection, SlotName, SlotState, SqlConnection, SystemIdentity, WalStatus};
-use crate::repository::{Damaged, Repository, ResourceName};
+use crate::repository::{Conflict, Damaged, Gap, Repository, ResourceName};
 use crate::resources::postgres::source;
 
 /// How far what is stored may lie behind the server before that is worth a word, in bytes: two segments of the default size.
@@ -147,6 +147,31 @@ fn judge_damaged(object: &str, damaged: &Damaged) -> Finding {
 }
 
 fn judge_status(object: &str, status: &ClusterStatus, server: Option<Lsn>) -> Vec<Finding> {
+    let mut findings = judge_records(object, status);
+    findings.extend(judge_windows(object, status, server));
+    findings
+}
+
+/// Gaps and conflicts of which nobody has taken note.
+fn judge_records(object: &str, status: &ClusterStatus) -> Vec<Finding> {
+    let acknowledge = |name: &str| format!("when you have taken note of it: 'holdfast wal acknowledge {object} {name}'");
+    let gap = |gap: &Noted<Gap>| {
+        let found = format!("WAL is lost: gap {}; moments in it cannot be restored, and no restore leads across it", gap.name);
+        Finding::bad(Level::Warning, object, found, Some(acknowledge(&gap.name)))
+    };
+    let conflict = |conflict: &Noted<Conflict>| {
+        let Conflict { segment, at, refused, noticed_at, .. } = &conflict.record;
+        let found = format!(
+            "two servers write WAL under this name: what {refused} sent for {segment} contradicts what is stored at {at} ({noticed_at})"
+        );
+        let hint = format!("stop the one that should not, or give it a name of its own; {}", acknowledge(&conflict.name));
+        Finding::bad(Level::Critical, object, found, Some(hint))
+    };
+    let gaps = status.gaps.iter().filter(|gap| gap.is_open()).map(gap);
+    gaps.chain(status.conflicts.iter().filter(|conflict| conflict.is_open()).map(conflict)).collect()
+}
+
+fn judge_windows(object: &str, status: &ClusterStatus, server: Option<Lsn>) -> Vec<Finding> {
     let backup = format!("run 'holdfast backup {object}'");
     let bad = |level, found: String, hint: &str| vec![Finding::bad(level, object, found, Some(hint.to_owned()))];
     if status.newest_backup.is_none() {
@@ -166,10 +191,6 @@ fn judge_status(object: &str, status: &ClusterStatus, server: Option<Lsn>) -> Ve
     if let Some(server) = server.filter(|server| server.bytes_since(window.to) > BEHIND_BYTES_MAX) {
         let found = format!("what is stored lies {} bytes behind the server", server.bytes_since(window.to));
         findings.extend(bad(Level::Critical, found, "see 'holdfast status' and the agent's log"));
-    }
-    if !status.gaps.is_empty() && !window.cut {
-        let found = format!("{} gap(s) lie before the newest base backup; moments in them cannot be restored", status.gaps.len());
-        findings.extend(bad(Level::Warning, found, "nothing can be done about WAL that is gone; see 'holdfast status'"));
     }
     findings
 }

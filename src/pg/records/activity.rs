@@ -31,6 +31,17 @@ pub struct RestorePoint {
     pub time: Timestamp,
 }
 
+/// The first record of a stretch, by which it is seen to join what comes before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstRecord {
+    /// Where it begins.
+    pub lsn: Lsn,
+    /// Where the record before it begins, as it says itself (`xl_prev`). None where that one was never finished: the server crashed,
+    /// and the link then names an earlier one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Lsn>,
+}
+
 /// What a stretch of WAL did.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -57,6 +68,12 @@ pub struct Activity {
     /// How many more there were.
     #[serde(skip_serializing_if = "is_zero")]
     pub restore_points_omitted: u64,
+    /// The first record that begins in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_record: Option<FirstRecord>,
+    /// Where the last record begins that begins in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_record: Option<Lsn>,
     /// The position after the last complete record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<Lsn>,
@@ -123,6 +140,8 @@ impl Activity {
         later.earliest.into_iter().chain(later.latest).for_each(|time| self.add_time(time));
         self.restore_points_omitted += later.restore_points_omitted;
         later.restore_points.into_iter().for_each(|point| self.keep(point));
+        self.first_record = self.first_record.or(later.first_record);
+        self.last_record = later.last_record.or(self.last_record);
         self.end = later.end.or(self.end);
         self.switched |= later.switched;
     }
@@ -144,7 +163,9 @@ mod tests {
     #[test]
     fn the_longest_activity_fits_into_a_header() {
         for name in ["\u{1}".repeat(63), "x".to_owned(), "x".repeat(63)] {
-            let mut activity = Activity { end: Some(Lsn(u64::MAX)), switched: true, ..Activity::default() };
+            let first_record = Some(FirstRecord { lsn: Lsn(u64::MAX), previous: Some(Lsn(u64::MAX)) });
+            let (last_record, end) = (Some(Lsn(u64::MAX)), Some(Lsn(u64::MAX)));
+            let mut activity = Activity { first_record, last_record, end, switched: true, ..Activity::default() };
             activity.add_commit(commit());
             for _ in 0..1000 {
                 activity.add_restore_point(point(name.clone()));

@@ -1,6 +1,6 @@
 //! The reader of records: what lies between the page headers, one record after the other.
 
-use super::activity::{Activity, Commit, RestorePoint};
+use super::activity::{Activity, Commit, FirstRecord, RestorePoint};
 use super::contents::{Kind, RECORD_HEADER_BYTES, main_data, prepared_xid, restore_point_name, time};
 use super::scanner::ProblemKind;
 use crate::pg::Lsn;
@@ -55,6 +55,10 @@ pub(super) struct Reader {
     kept: Vec<u8>,
     /// Where the last complete record began.
     previous: Option<Lsn>,
+    /// Whether the record before the next one was never finished.
+    aborted: bool,
+    /// The size of a segment, in bytes.
+    segment_bytes: u64,
     version: Option<&'static Version>,
 }
 
@@ -65,6 +69,11 @@ impl Default for Record {
 }
 
 impl Reader {
+    /// The reader of WAL in segments of so many bytes.
+    pub fn new(segment_bytes: u64) -> Self {
+        Self { segment_bytes, ..Self::default() }
+    }
+
     /// Forgets where records begin.
     pub fn lose_track(&mut self) {
         self.state = State::Lost;
@@ -74,6 +83,7 @@ impl Reader {
     /// A page header says that `remaining` bytes of a record follow. False if that does not fit what came before.
     pub fn enter_page(&mut self, version: &'static Version, remaining: u32, overwrites: bool) -> bool {
         self.version = Some(version);
+        self.aborted |= overwrites;
         let awaited = match self.state {
             State::Lost => None,
             State::Boundary => Some(0),
@@ -144,8 +154,13 @@ impl Reader {
             // The length comes first and never crosses a page.
             Some(0) | None => Some(ProblemKind::End),
             Some(total) if total < narrow(RECORD_HEADER_BYTES) || total > TOTAL_BYTES_MAX => Some(ProblemKind::RecordHeader),
-            Some(total) if have_now == RECORD_HEADER_BYTES => return (taken, self.enter_body(total, end)),
-            Some(_) => None,
+            Some(total) => {
+                self.activity.last_record = Some(self.record.start);
+                if have_now == RECORD_HEADER_BYTES {
+                    return (taken, self.enter_body(total, end));
+                }
+                None
+            }
         };
         (taken, stop.map(|kind| Stop::Problem(self.record.start, kind)))
     }
@@ -155,6 +170,7 @@ impl Reader {
         if self.previous.is_some_and(|previous| previous != link) || link >= self.record.start {
             return Some(Stop::Problem(self.record.start, ProblemKind::RecordHeader));
         }
+        self.note_first(link, end);
         self.record.xid = u32_at(&self.header, 4).unwrap_or(0);
         self.record.kind = Kind::of(self.header[16], self.header[17]);
         self.record.crc_expected = u32_at(&self.header, 20).unwrap_or(0);
@@ -165,6 +181,16 @@ impl Reader {
                 self.state = State::Body { remaining };
                 None
             }
+        }
+    }
+
+    /// Notes the first record, unless its header began in the segment before: who begins to read here does not see that one.
+    fn note_first(&mut self, link: Lsn, header_end: Lsn) {
+        let previous = (!std::mem::take(&mut self.aborted)).then_some(link);
+        let lsn = self.record.start;
+        let segment = |lsn: u64| lsn.checked_div(self.segment_bytes);
+        if segment(lsn.0) == segment(header_end.0.saturating_sub(1)) {
+            self.activity.first_record.get_or_insert(FirstRecord { lsn, previous });
         }
     }
 

@@ -71,7 +71,7 @@ impl Scanner {
             into => Place::Skipped { until: (start.0 - into).wrapping_add(PAGE_BYTES as u64) },
         };
         let page = [0; LONG_HEADER_BYTES];
-        Self { size, position: start.0, place, page, reader: Reader::default(), timeline: None, problem: None }
+        Self { size, position: start.0, place, page, reader: Reader::new(size.bytes()), timeline: None, problem: None }
     }
 
     /// Also computes the checksum of every record that is seen whole.
@@ -102,6 +102,11 @@ impl Scanner {
     #[must_use]
     pub const fn problem(&self) -> Option<&Problem> {
         self.problem.as_ref()
+    }
+
+    /// The same, and forgets it.
+    pub const fn take_problem(&mut self) -> Option<Problem> {
+        self.problem.take()
     }
 
     /// The timeline of the last page.

@@ -281,3 +281,33 @@ proptest! {
         Scanner::new(Lsn(start), size()).feed(&wal.bytes);
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn segments_join_whether_they_are_scanned_alone_or_not(records in prop::collection::vec(0_usize..60_000, 40..90)) {
+        let mut wal = Writer::new();
+        for length in records {
+            wal.other(length);
+            if length % 7 == 0 {
+                wal.record(0, 0x40, 0, &[]);
+                wal.zeros_to(SEGMENT);
+            }
+        }
+        let mut through = Scanner::new(Lsn(START), size());
+        let (mut last, mut joins) = (None, 0);
+        for (number, segment) in wal.bytes.chunks(1 << 20).enumerate() {
+            let mut alone = Scanner::new(Lsn(START + number as u64 * SEGMENT), size());
+            alone.feed(segment);
+            through.feed(segment);
+            let (alone, through) = (alone.take_activity(), through.take_activity());
+            prop_assert_eq!((alone.first_record, alone.last_record), (through.first_record, through.last_record));
+            if let Some((last, first)) = last.zip(alone.first_record) {
+                prop_assert_eq!(first.previous, Some(last));
+                joins += 1;
+            }
+            last = alone.last_record;
+        }
+        prop_assert!(joins > 0, "no segment joined another");
+    }
+}

@@ -57,6 +57,9 @@ pub(super) enum Refusal {
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
     /// Passes when the other writer rests.
+    /// Passes when the object is readable, or when the whole segment is offered.
+    #[error("what is stored of {segment} cannot be compared: {error}")]
+    Unreadable { segment: SegmentName, error: repository::Error },
     #[error("what is stored of {0} was replaced again and again while it was compared")]
     Moving(SegmentName),
 }
@@ -151,14 +154,26 @@ impl Agreement {
     }
 
     async fn compare(&self, offer: &Offer, object: WalObject) -> Result<Comparison, Refusal> {
+        let Some(range) = self.range(&object) else { return Ok(Comparison::Vanished) };
+        // All of its bytes are offered: its hash tells, and no key is needed where the store is encrypted.
+        if let Some(ours) = offer.part(&range) {
+            match self.archive.holds(&object, &ours).await? {
+                Some(true) => return Ok(Comparison::Agrees(object)),
+                Some(false) => {}
+                None => return Ok(Comparison::Vanished),
+            }
+        }
         let found = match &object {
-            WalObject::File(name) => self.archive.get_file(*name).await?,
-            WalObject::Slice(slice) => self.archive.get_slice(slice).await?,
+            WalObject::File(name) => self.archive.get_file(*name).await,
+            WalObject::Slice(slice) => self.archive.get_slice(slice).await,
         };
-        let (Some((_, theirs)), Some(range)) = (found, self.range(&object)) else { return Ok(Comparison::Vanished) };
-        match first_difference(offer, range.start, &theirs) {
-            None => Ok(Comparison::Agrees(object)),
-            Some(offset) => Err(self.contradiction(offer, &object, offset).into()),
+        let unreadable = |error| Refusal::Unreadable { segment: offer.segment, error };
+        match found.map_err(unreadable)? {
+            None => Ok(Comparison::Vanished),
+            Some((_, theirs)) => match first_difference(offer, range.start, &theirs) {
+                None => Ok(Comparison::Agrees(object)),
+                Some(offset) => Err(self.contradiction(offer, &object, offset).into()),
+            },
         }
     }
 
@@ -202,6 +217,13 @@ impl Agreement {
 }
 
 impl Offer {
+    /// Some of its bytes; `None` where they are not all in it.
+    fn part(&self, range: &Range<u64>) -> Option<Bytes> {
+        let offset = |at: u64| usize::try_from(at.checked_sub(self.range.start)?).ok();
+        let (start, end) = (offset(range.start)?, offset(range.end)?);
+        (start <= end && end <= self.plain.len()).then(|| self.plain.slice(start..end))
+    }
+
     const fn place(&self) -> Place {
         (self.segment, self.range.start, self.range.end)
     }

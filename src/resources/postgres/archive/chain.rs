@@ -49,6 +49,11 @@ impl Chain {
         &self.0
     }
 
+    /// The timeline that the server is on.
+    pub fn newest(&self) -> TimelineId {
+        self.0.last().expect("a chain has at least one branch").timeline
+    }
+
     /// The branch with the byte at `lsn`.
     pub fn at(&self, lsn: Lsn) -> Branch {
         let found = self.0.iter().find(|branch| branch.begin <= lsn && lsn < branch.limit());

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
-use crate::repository::{Result, Slice, WalArchive, WalObject};
+use crate::repository::{Gap, GapCause, Result, Slice, WalArchive, WalObject};
 
 /// How many keys one listing asks for: what stores give at most.
 const PAGE_ENTRIES: usize = 1000;
@@ -106,6 +106,27 @@ pub async fn stored_through(archive: &WalArchive, timeline: TimelineId, wanted: 
             _ => return Ok(walk.coverage()),
         }
     }
+}
+
+/// Stretches of stored WAL of a timeline without what recovery cannot read: where its records are known not to follow one another.
+#[must_use]
+pub fn cut(stretches: Vec<Range<Lsn>>, gaps: &[Gap], timeline: TimelineId) -> Vec<Range<Lsn>> {
+    let broken = |gap: &&Gap| gap.timeline == timeline && gap.cause == GapCause::BrokenRecords;
+    gaps.iter().filter(broken).fold(stretches, |stretches, gap| {
+        let parts = |stretch: Range<Lsn>| [stretch.start..stretch.end.min(gap.start), stretch.start.max(gap.end)..stretch.end];
+        stretches.into_iter().flat_map(parts).filter(|part| part.start < part.end).collect()
+    })
+}
+
+/// Whether what was taken for lost was stored later. What the server has removed, or sent broken, cannot be.
+///
+/// # Errors
+/// When the store fails.
+pub async fn was_filled(archive: &WalArchive, gap: &Gap) -> Result<bool> {
+    if gap.cause != GapCause::NotStored {
+        return Ok(false);
+    }
+    Ok(stored_through(archive, gap.timeline, gap.start..gap.end).await?.end >= gap.end)
 }
 
 /// Which WAL an object holds; none for what is no WAL.

@@ -1,6 +1,6 @@
 //! What can go wrong while WAL comes in.
 
-use super::Contradiction;
+use super::{Contradiction, NotJoined};
 use crate::pg::history::HistoryError;
 use crate::pg::page::SegmentError;
 use crate::pg::{Lsn, SegmentSize, TimelineId};
@@ -25,6 +25,23 @@ pub enum Error {
     /// Other WAL is stored for the same place.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
+    /// What the server sends does not go on where the stored WAL ends.
+    #[error(transparent)]
+    NotJoined(#[from] NotJoined),
+    /// Another server was promoted, and its WAL is stored.
+    #[error(
+        "{server} is on timeline {timeline}, but timeline {newest} is stored: another server was promoted, and this one is not followed"
+    )]
+    Superseded {
+        /// The server.
+        server: String,
+        /// The timeline that it is on.
+        timeline: TimelineId,
+        /// The newest one that is stored.
+        newest: TimelineId,
+        /// The object that shows it.
+        object: String,
+    },
     /// The name of the slot.
     #[error(transparent)]
     SlotName(#[from] pgwire::SlotNameError),
@@ -74,7 +91,9 @@ impl Error {
         match self {
             Self::Server(error) => error.is_retryable(),
             Self::Repository(error) => error.is_retryable(),
-            Self::HoldingUp | Self::StoreBehind | Self::Interrupted(_) | Self::ServerBehind { .. } => true,
+            Self::HoldingUp | Self::StoreBehind | Self::Interrupted(_) | Self::ServerBehind { .. } | Self::Superseded { .. } => {
+                true
+            }
             _ => false,
         }
     }
@@ -87,6 +106,13 @@ impl Error {
             Self::Repository(error) => return error.hint(),
             Self::Source(error) => return error.hint(),
             Self::Contradiction(_) => Contradiction::HINT,
+            Self::NotJoined(_) => NotJoined::HINT,
+            Self::Superseded { object, .. } => {
+                return Some(format!(
+                    "stop this server if it was demoted, or name the promoted one in conninfo; if the newer timeline was a mistake, move \
+                     {object} out of the store"
+                ));
+            }
             Self::Segment(error) => error.hint(),
             Self::SlotName(_) => "correct 'slot' in the configuration",
             Self::OtherSegmentSize { .. } => {

@@ -52,7 +52,7 @@ impl Task {
     async fn has(&self, plan: &Plan, lsn: Lsn) -> Result<bool> {
         let begin = begin_at(&plan.chain, lsn, plan.archive.segment_size());
         let asked = async {
-            let connection = ReplicationConnection::connect(&self.info).await?;
+            let connection = ReplicationConnection::connect(&plan.info).await?;
             let mut stream = connection.start_replication(None, begin.lsn, begin.timeline).await?;
             stream.send_status(Status { written: begin.lsn, flushed: Lsn::INVALID }, true).await?;
             while let WalEvent::Keepalive { .. } = stream.next().await? {}

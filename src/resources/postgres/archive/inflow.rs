@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Result;
 use super::delay::Delays;
 use super::known::Known;
 use super::piece::{Piece, piece_bytes, piece_start, slice_of};
@@ -20,10 +19,11 @@ use super::report::Report;
 use super::slicing::{SliceRule, StoredSlice, plan};
 use super::start::Begin;
 use super::uploader::{Finished, Upload, Uploader};
+use super::{NotJoined, Result, joins};
 use crate::pg::page::{check_first_page, check_segment};
 use crate::pg::records::{Activity, Scanner};
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize};
-use crate::repository::{Slice, WalAbout, WalArchive, WalSource};
+use crate::repository::{Gap, GapCause, Slice, WalAbout, WalArchive, WalSource};
 use crate::sys::clock;
 
 /// The slice that is on its way.
@@ -52,6 +52,12 @@ pub(super) struct Inflow {
     scanner: Scanner,
     delays: Delays,
     known: Known,
+    /// The last record before the stream, as it is stored; none once the first one of the stream was compared with it.
+    follows: Option<Lsn>,
+    not_joined: Option<NotJoined>,
+    /// Where the server's records do not follow one another: recorded before anything more is stored.
+    broken: Vec<Gap>,
+    recording: usize,
     /// The piece that is being filled.
     piece: Piece,
     /// Full pieces that are not stored yet, in order.
@@ -80,9 +86,20 @@ impl Inflow {
             under_way: None,
             put_time: Duration::ZERO,
             known,
+            follows: None,
+            not_joined: None,
+            broken: Vec::new(),
+            recording: 0,
         };
         inflow.piece.sliced_to(inflow.known.end());
         inflow
+    }
+
+    /// The stream has to go on behind the record at `stored`, if that is known.
+    #[must_use]
+    pub fn following(mut self, stored: Option<Lsn>) -> Self {
+        self.follows = stored;
+        self
     }
 
     /// The delays from commit to stored.
@@ -107,7 +124,8 @@ impl Inflow {
 
     /// Whether all that was taken in is stored, or was stored before.
     pub fn is_settled(&self) -> bool {
-        !self.uploader.is_busy() && self.full.is_empty() && self.piece.unsliced().is_none()
+        let recorded = self.broken.is_empty() && !self.uploader.is_busy();
+        recorded && self.full.is_empty() && self.piece.unsliced().is_none()
     }
 
     /// Whether more may be taken in.
@@ -128,6 +146,7 @@ impl Inflow {
                 self.delays.arrived(&activity);
             }
             self.piece.happened(activity);
+            self.follow_records();
             bytes = &bytes[taken..];
             if self.known.ends_at(self.received()) {
                 self.known.happened(self.received(), &self.piece.take_fresh_activity());
@@ -136,6 +155,18 @@ impl Inflow {
                 self.turn();
             }
         }
+    }
+
+    /// Sees whether the records that were just taken in follow one another, and what is stored.
+    fn follow_records(&mut self) {
+        if self.follows.is_some() && self.piece.activity().first_record.is_some() {
+            self.not_joined = joins::check(self.piece.segment(), self.piece.activity(), self.follows.take()).err();
+        }
+        let Some(problem) = self.scanner.take_problem() else { return };
+        tracing::error!(timeline = %self.piece.timeline, "the server's WAL is broken, nothing can be recovered across this place: {problem}");
+        let end = SegmentNumber::before(self.received(), self.size()).end(self.size());
+        let (timeline, start, cause, noticed_at) = (self.piece.timeline, problem.lsn, GapCause::BrokenRecords, clock::now());
+        self.broken.push(Gap { timeline, start, end, cause, noticed_at });
     }
 
     /// The piece is full: the next one begins.
@@ -170,7 +201,7 @@ impl Inflow {
 
     /// When the next slice is due; none while the store has enough to do.
     pub fn due(&self) -> Option<Instant> {
-        if self.under_way.is_some() {
+        if self.under_way.is_some() || self.recording > 0 {
             return None;
         }
         let piece = self.first_unsliced().filter(|piece| self.uploader.has_room_for(piece.len()))?;
@@ -180,8 +211,16 @@ impl Inflow {
     /// Begins every upload that is due, with `at_once` also what could wait.
     ///
     /// # Errors
-    /// When a full segment is not what it should be: nothing of it is stored then.
+    /// When a full segment is not what it should be, or does not go on where the stored ones end: nothing of it is stored then.
     pub fn start_uploads(&mut self, now: Instant, at_once: bool) -> Result<()> {
+        if let Some(broken) = &self.not_joined {
+            return Err(broken.clone().into());
+        }
+        self.recording += self.broken.len();
+        self.broken.drain(..).for_each(|gap| self.uploader.record(gap));
+        if self.recording > 0 {
+            return Ok(());
+        }
         self.confirm();
         for index in 0..self.full.len() {
             let FullPiece { piece, under_way } = &self.full[index];
@@ -264,7 +303,8 @@ impl Inflow {
     /// As `Uploader::finished`.
     pub async fn finished(&mut self) -> Result<bool> {
         let finished = self.uploader.finished().await?;
-        let advanced = !matches!(finished.upload, Upload::Delete) && self.progress.stored(&finished.range);
+        let is_wal = !matches!(finished.upload, Upload::Delete | Upload::Gap);
+        let advanced = is_wal && self.progress.stored(&finished.range);
         self.digest(finished);
         if advanced {
             self.delays.stored(self.progress.end(), clock::now());
@@ -281,6 +321,10 @@ impl Inflow {
             }
             Upload::Segment(_) | Upload::Piece(_) => self.piece_stored(finished.range.start),
             Upload::Delete => Vec::new(),
+            Upload::Gap => {
+                self.recording -= 1;
+                Vec::new()
+            }
         };
         obsolete.retain(|slice| !self.is_kept(slice));
         self.uploader.delete(obsolete);

@@ -14,12 +14,14 @@ use std::path::Path;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
+use super::agreement::{Agreement, Offer};
+use super::joins;
 use crate::pg::history::TimelineHistory;
 use crate::pg::page::{check_first_page, check_segment};
 use crate::pg::records::{Activity, Scanner};
 use crate::pg::{Lsn, SegmentName, SegmentSize, SystemId, WalFileName};
-use super::agreement::{Agreement, Offer};
-use crate::repository::{Repository, ResourceName, Slice, Stored, WalAbout, WalArchive, WalObject, WalSource};
+use crate::repository::{self, Conflict, Repository, ResourceName, Slice, Stored, WalAbout, WalArchive, WalObject, WalSource};
+use crate::sys::clock;
 use read::SourceFile;
 
 pub use error::{Error, Result};
@@ -59,6 +61,14 @@ impl Pusher {
     /// # Errors
     /// When it is not what its name says, is another cluster's, or cannot be stored. Nothing of it counts as stored then.
     pub async fn push(&self, path: &Path) -> Result<Pushed> {
+        let pushed = self.try_push(path).await;
+        if let Err(error) = &pushed {
+            self.note_conflict(path, error).await;
+        }
+        pushed
+    }
+
+    async fn try_push(&self, path: &Path) -> Result<Pushed> {
         let name: WalFileName = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().parse()?;
         let file = SourceFile::open(path).await?;
         let archive = self.archive_of(&file, name).await?;
@@ -73,6 +83,24 @@ impl Pusher {
             WalFileName::Backup(..) | WalFileName::History(_) => small(&archive, &file, name).await?,
         };
         Ok(Pushed { name, stored })
+    }
+
+    /// Records that a segment was refused, if that is what the error says. That it cannot be recorded makes nothing worse.
+    async fn note_conflict(&self, path: &Path, error: &Error) {
+        let Some(WalFileName::Segment(segment)) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else { return };
+        let (at, stored) = match error {
+            Error::Contradiction(found) => (found.at, found.stored.clone()),
+            Error::NotJoined(broken) => (broken.first, "the segment beside it".to_owned()),
+            Error::Repository(repository::Error::Conflict { object, .. }) => (Lsn::INVALID, object.clone()),
+            _ => return,
+        };
+        let Ok(Some(system_id)) = cluster::of_directory(path).await else { return };
+        let Ok(archive) = self.known(system_id).await else { return };
+        let at = at.max(start_of(segment, archive.segment_size()));
+        let conflict = Conflict { segment, at, stored, refused: path.display().to_string(), noticed_at: clock::now() };
+        if let Err(error) = archive.put_conflict(&conflict).await {
+            tracing::warn!(resource = %self.resource, "the conflict could not be recorded: {error}");
+        }
     }
 
     /// The segment size of the cluster whose `pg_wal` a file lies in, if that cluster is known.
@@ -133,7 +161,28 @@ async fn whole(archive: &WalArchive, file: &SourceFile, name: WalFileName, segme
         return Ok(archive.put_file(name, bytes, &about).await?);
     }
     let offer = Offer { object: WalObject::File(name), segment, range: 0..size.bytes(), plain: bytes };
-    Ok(Agreement::new(archive.clone()).store(&offer, &about, &mut false).await?)
+    let mut created = false;
+    let stored = Agreement::new(archive.clone()).store(&offer, &about, &mut created).await?;
+    joined(archive, segment, &activity, &[offer.object], created).await?;
+    Ok(stored)
+}
+
+/// Sees whether a segment that was just stored joins its neighbours; takes back what was created of it where it does not. Looking
+/// afterwards, of two neighbours that are pushed at once the later one sees the other.
+async fn joined(
+    archive: &WalArchive,
+    segment: SegmentName,
+    activity: &Activity,
+    objects: &[WalObject],
+    created: bool,
+) -> Result<()> {
+    let Err(broken) = joins::check_both(archive, segment, activity).await? else { return Ok(()) };
+    if created {
+        for object in objects {
+            archive.withdraw(object).await?;
+        }
+    }
+    Err(broken.into())
 }
 
 /// Stores a segment of more than `PIECE_BYTES` as slices; of an unfinished one those that hold WAL.
@@ -143,6 +192,7 @@ async fn pieces(archive: &WalArchive, file: &SourceFile, name: WalFileName, segm
     let start = start_of(segment, size);
     let mut scanner = Scanner::new(start, size);
     let (mut stored, agreement) = (Stored::Identical, Agreement::new(archive.clone()));
+    let (mut all, mut created) = (Activity::default(), Vec::new());
     for at in (0..size.bytes()).step_by(usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX)) {
         let bytes = file.read(at..at + PIECE_BYTES).await?;
         if at == 0 {
@@ -150,6 +200,7 @@ async fn pieces(archive: &WalArchive, file: &SourceFile, name: WalFileName, segm
         }
         let (bytes, activity, back) = scan(scanner, bytes).await?;
         scanner = back;
+        all.extend(activity.clone());
         let ended = matches!(name, WalFileName::Partial(_)) && activity.end.is_none();
         if ended && at > 0 {
             break;
@@ -162,11 +213,17 @@ async fn pieces(archive: &WalArchive, file: &SourceFile, name: WalFileName, segm
             archive.put_slice(&slice, bytes, &about).await?
         } else {
             let offer = Offer { object: WalObject::Slice(slice), segment, range, plain: bytes };
-            agreement.store(&offer, &about, &mut false).await?
+            let mut new = false;
+            let put = agreement.store(&offer, &about, &mut new).await?;
+            created.extend(new.then_some(offer.object));
+            put
         };
         if put == Stored::New {
             stored = Stored::New;
         }
+    }
+    if name == WalFileName::Segment(segment) {
+        joined(archive, segment, &all, &created, true).await?;
     }
     Ok(stored)
 }

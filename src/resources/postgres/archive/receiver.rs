@@ -17,7 +17,7 @@ use super::known::Known;
 use super::pause::Pause;
 use super::report::{Report, State, Trouble};
 use super::session::{End, Session};
-use super::setup::{Plan, Task};
+use super::setup::{Plan, Task, check_newest};
 use super::slicing::SliceRule;
 use super::slot::{self, Seen};
 use super::{Error, Result};
@@ -35,12 +35,15 @@ const GOODBYE_DEADLINE: Duration = Duration::from_secs(2);
 /// A stream that lasted so long was a good one: the next failure is the first of a new run.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether another server was promoted.
+const LOOK_FOR_PROMOTIONS: Duration = Duration::from_secs(15);
+
 /// What came of an attempt to begin.
 enum Begun {
     /// A stream.
-    Streaming { plan: Plan, known: Known, stream: Box<WalStream> },
+    Streaming(Box<(Plan, Known, WalStream)>),
     /// Nothing yet, but the next attempt will find things better; with the connection, if it can be used again.
-    Mended(Option<ReplicationConnection>),
+    Mended(Option<Box<ReplicationConnection>>),
 }
 
 /// Streams the WAL of one cluster into the repository.
@@ -119,28 +122,57 @@ impl Receiver {
             () = stop.cancelled() => return Ok(None),
         };
         match begun {
-            Begun::Streaming { plan, known, stream } => self.receive(plan, known, *stream, stop).await,
-            Begun::Mended(connection) => Ok(connection),
+            Begun::Streaming(begun) => {
+                let (plan, known, stream) = *begun;
+                self.receive(plan, known, stream, stop).await
+            }
+            Begun::Mended(connection) => Ok(connection.map(|connection| *connection)),
         }
     }
 
     /// Finds out where to go on and begins there; or mends what is in the way of that.
     async fn begin(&self, open: Option<ReplicationConnection>) -> Result<Begun> {
         let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|_| open.is_some());
-        let mut connection = match open {
-            Some(connection) => connection,
-            None => ReplicationConnection::connect(&self.task.info).await?,
-        };
-        let plan = self.task.plan(&mut connection, followed).await?;
+        let (connection, plan) = self.reach(open, followed).await?;
         let known = self.task.known(&plan).await?;
         match self.task.stream(connection, &plan).await {
-            Ok(stream) => Ok(Begun::Streaming { plan, known, stream: Box::new(stream) }),
-            Err(Error::Server(error)) if matches!(error.failure(), Failure::SlotLost) => self.replace_slot().await,
+            Ok(stream) => Ok(Begun::Streaming(Box::new((plan, known, stream)))),
+            Err(Error::Server(error)) if matches!(error.failure(), Failure::SlotLost) => self.replace_slot(&plan).await,
             Err(Error::Server(error)) if is_removed(&error) => {
                 self.task.record_gap(&plan, error).await?;
                 Ok(Begun::Mended(None))
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Reaches a server that may be followed, and finds out where to go on there. One that was demoted is passed over for the next.
+    async fn reach(&self, open: Option<ReplicationConnection>, followed: Option<Lsn>) -> Result<(ReplicationConnection, Plan)> {
+        let mut task = self.task.clone();
+        let (mut open, mut passed_over) = (open, None);
+        loop {
+            let connected = match open.take() {
+                Some(connection) => Ok(connection),
+                None => ReplicationConnection::connect(&task.info).await,
+            };
+            let mut connection = match (connected, passed_over.take()) {
+                (Ok(connection), passed) => {
+                    passed_over = passed;
+                    connection
+                }
+                (Err(_), Some(demoted)) => return Err(demoted),
+                (Err(error), None) => return Err(error.into()),
+            };
+            match task.plan(&mut connection, followed).await {
+                Err(demoted @ Error::Superseded { .. }) => {
+                    let server = connection.server().to_owned();
+                    let demoted = passed_over.unwrap_or(demoted);
+                    let Some(rest) = task.info.clone().without_server(&server) else { return Err(demoted) };
+                    tracing::warn!(resource = %task.resource, "{demoted}; trying the next server");
+                    (task.info, passed_over) = (rest, Some(demoted));
+                }
+                planned => return Ok((connection, planned?)),
+            }
         }
     }
 
@@ -154,7 +186,8 @@ impl Receiver {
     ) -> Result<Option<ReplicationConnection>> {
         let mut delays = std::mem::take(&mut *self.delays.lock().unwrap_or_else(PoisonError::into_inner));
         delays.restart(plan.new_from);
-        let mut inflow = Inflow::new(&plan.archive, plan.begin, known, self.task.rule, &self.task.report, delays);
+        let mut inflow =
+            Inflow::new(&plan.archive, plan.begin, known, self.task.rule, &self.task.report, delays).following(plan.follows);
         self.task.report.update(|status| status.trouble = None);
         let end = self.stream(&mut stream, &mut inflow, &plan, stop).await;
         *self.delays.lock().unwrap_or_else(PoisonError::into_inner) = std::mem::take(inflow.delays());
@@ -164,11 +197,12 @@ impl Receiver {
     /// Streams, and watches the slot meanwhile.
     async fn stream(&self, stream: &mut WalStream, inflow: &mut Inflow, plan: &Plan, stop: &CancellationToken) -> Result<End> {
         let (seen, watched) = watch::channel(Seen::default());
-        let watching = slot::watch(self.task.info.clone(), self.task.slot.clone(), self.task.report.clone(), seen);
+        let watching = slot::watch(plan.info.clone(), self.task.slot.clone(), self.task.report.clone(), seen);
         let mut session = Session::new(stream, inflow, plan, &self.task.report, watched);
         let end = tokio::select! {
             end = session.run(stop) => end?,
             () = watching => return Err(Error::Interrupted("nobody watches the slot".to_owned())),
+            error = overtaken(plan) => return Err(error),
         };
         if end == End::Stopped {
             self.finish(session).await;
@@ -196,29 +230,32 @@ impl Receiver {
             }
             Ok(End::ServerClosed) => {
                 tracing::info!(%resource, "the server has shut down");
-                self.rescue(&mut inflow, stop).await?;
+                self.rescue(&mut inflow, &plan, stop).await?;
             }
             Err(Error::Server(error)) if is_removed(&error) => self.task.record_gap(&plan, error).await?,
             Err(error @ Error::StoreBehind) => {
                 tracing::warn!(%resource, "{error}");
                 drop(stream);
-                self.rescue(&mut inflow, stop).await?;
+                self.rescue(&mut inflow, &plan, stop).await?;
             }
             Err(error @ (Error::Server(_) | Error::HoldingUp | Error::Interrupted(_))) => {
                 drop(stream);
                 self.complain(&error, &Pause::default());
-                self.rescue(&mut inflow, stop).await?;
+                self.rescue(&mut inflow, &plan, stop).await?;
                 return Err(error);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.task.note_conflict(&plan, &error).await;
+                return Err(error);
+            }
         }
         Ok(None)
     }
 
-    async fn replace_slot(&self) -> Result<Begun> {
-        let mut connection = ReplicationConnection::connect(&self.task.info).await?;
+    async fn replace_slot(&self, plan: &Plan) -> Result<Begun> {
+        let mut connection = ReplicationConnection::connect(&plan.info).await?;
         slot::replace(&mut connection, &self.task.slot).await?;
-        Ok(Begun::Mended(Some(connection)))
+        Ok(Begun::Mended(Some(Box::new(connection))))
     }
 
     /// Stores the rest and tells the server so.
@@ -235,7 +272,7 @@ impl Receiver {
 
     /// The stream is broken, and what was received last may be the only copy that is left: it is stored, however long that takes.
     /// Meanwhile the slot is watched.
-    async fn rescue(&self, inflow: &mut Inflow, stop: &CancellationToken) -> Result<()> {
+    async fn rescue(&self, inflow: &mut Inflow, plan: &Plan, stop: &CancellationToken) -> Result<()> {
         if inflow.is_settled() {
             return Ok(());
         }
@@ -243,12 +280,24 @@ impl Receiver {
         let (seen, _watched) = watch::channel(Seen::default());
         let settled = tokio::select! {
             settled = inflow.settle() => settled,
-            () = slot::watch(self.task.info.clone(), self.task.slot.clone(), self.task.report.clone(), seen) => Ok(()),
+            () = slot::watch(plan.info.clone(), self.task.slot.clone(), self.task.report.clone(), seen) => Ok(()),
             () = stopped_for(stop, STOP_DEADLINE) => Ok(()),
         };
         let stored = inflow.stored();
         self.task.report.update(|status| status.stored = status.stored.max(Some(stored)));
         settled
+    }
+}
+
+/// Waits until another server's promotion shows in the store: then this one is not the primary any more, whatever it says.
+async fn overtaken(plan: &Plan) -> Error {
+    loop {
+        sleep(LOOK_FOR_PROMOTIONS).await;
+        match check_newest(&plan.archive, plan.chain.newest(), &plan.server).await {
+            Err(error @ Error::Superseded { .. }) => return error,
+            Err(error) => tracing::debug!("the store cannot be asked for promotions: {error}"),
+            Ok(()) => {}
+        }
     }
 }
 

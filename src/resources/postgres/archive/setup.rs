@@ -6,12 +6,13 @@ use super::chain::Chain;
 use super::known::Known;
 use super::report::Report;
 use super::slicing::SliceRule;
-use super::start::{Begin, begin_at, find_fork, find_stored_end};
-use super::{Error, Result, setting, slot};
+use super::start::{Begin, begin_at, find_fork, last_end_before};
+use super::{Error, NotJoined, Result, joins, setting, slot};
 use crate::pg::history::TimelineHistory;
-use crate::pg::{Lsn, TimelineId, WalFileName};
+use crate::pg::{Lsn, SegmentName, TimelineId, WalFileName};
 use crate::pgwire::{ConnInfo, Failure, ReplicationConnection, SlotName, SystemIdentity, WalStream};
-use crate::repository::{Gap, Repository, ResourceName, WalAbout, WalArchive, WalSource};
+use crate::repository::{self, Conflict, Gap, GapCause, Repository, ResourceName, WalAbout, WalArchive, WalSource};
+use crate::sys::clock;
 
 /// What a receiver is told: fixed as long as it runs.
 #[derive(Debug, Clone)]
@@ -37,6 +38,11 @@ pub(super) struct Plan {
     pub reserved: Lsn,
     /// Where to begin.
     pub begin: Begin,
+    /// The last record before that, where it is stored.
+    pub follows: Option<Lsn>,
+    /// The server, and how to reach it again.
+    pub server: String,
+    pub info: ConnInfo,
     /// Where the server's WAL ended, if nothing is stored of it yet.
     pub new_from: Option<Lsn>,
     /// How often a status is due.
@@ -53,7 +59,10 @@ impl Plan {
 /// Where to go on. What lies stored behind the slot's position may come from another life of this cluster (a snapshot that was put back)
 /// or from a clone of it: it is streamed again, and compared when it is stored again, before anything behind it is acknowledged.
 fn goal(stored: Option<Lsn>, reserved: Lsn, followed: Option<Lsn>) -> Lsn {
-    stored.map_or(reserved, |stored| stored.min(reserved.max(followed.unwrap_or_default())))
+    match stored {
+        Some(stored) if stored < reserved => stored,
+        _ => reserved.max(followed.unwrap_or_default()),
+    }
 }
 
 impl Task {
@@ -65,12 +74,14 @@ impl Task {
     pub async fn plan(&self, connection: &mut ReplicationConnection, followed: Option<Lsn>) -> Result<Plan> {
         let identity = connection.identify_system().await?;
         let archive = self.archive(connection, identity).await?;
+        check_newest(&archive, identity.timeline, connection.server()).await?;
         let chain = self.history(connection, &archive, identity.timeline).await?;
         let reserved = slot::ensure(connection, &self.slot).await?.unwrap_or(identity.flushed);
-        let stored = find_stored_end(&archive, &chain, reserved).await?;
+        let stored = last_end_before(&archive, &chain, reserved).await?;
         let gaps = archive.gaps().await?.records;
         let goal = past_gaps(&chain, &gaps, goal(stored, reserved, followed));
         let begin = begin_at(&chain, goal, archive.segment_size());
+        let follows = last_record_before(&archive, &chain, begin).await?;
         self.describe(connection, identity, &archive, &chain).await?;
         tracing::info!(
             resource = %self.resource, server = connection.server(), timeline = %begin.timeline, slot_position = %reserved,
@@ -83,7 +94,8 @@ impl Task {
         });
         let status_every = status_every(&connection.show("wal_sender_timeout").await?);
         let new_from = stored.is_none().then_some(identity.flushed);
-        Ok(Plan { archive, chain, goal, reserved, begin, new_from, status_every })
+        let server = connection.server().to_owned();
+        Ok(Plan { archive, chain, goal, reserved, begin, follows, server, info: self.info.clone(), new_from, status_every })
     }
 
     /// The archive of the cluster that was reached, if it is one that the repository knows under this name.
@@ -136,12 +148,6 @@ impl Task {
                 fork.timeline, fork.left_at, fork.stored_to
             ));
         }
-        if let Some(newest) = archive.histories().await?.last().filter(|newest| **newest > identity.timeline) {
-            warnings.push(format!(
-                "timeline {newest} is stored, but the server is on timeline {}: is it the current primary?",
-                identity.timeline
-            ));
-        }
         warnings.iter().for_each(|warning| tracing::warn!(resource = %self.resource, "{warning}"));
         self.report.update(|status| {
             status.server = Some(connection.server().to_owned());
@@ -150,6 +156,26 @@ impl Task {
             status.warnings = warnings;
         });
         Ok(())
+    }
+
+    /// Records that this server's WAL was refused, if that is what the error says. That it cannot be recorded makes nothing worse.
+    pub async fn note_conflict(&self, plan: &Plan, error: &Error) {
+        let size = plan.archive.segment_size();
+        let (segment, at, stored) = match error {
+            Error::Contradiction(found) => (found.segment, found.at, found.stored.clone()),
+            Error::NotJoined(NotJoined { segment, first, .. }) => (*segment, *first, "the segment before it".to_owned()),
+            Error::Repository(repository::Error::Conflict { object, .. }) => {
+                let segment = object.rsplit('/').next().and_then(|name| name.get(..24)?.parse::<SegmentName>().ok());
+                let Some(segment) = segment else { return };
+                let at = segment.number(size).map_or(Lsn::INVALID, |number| number.start(size));
+                (segment, at, object.clone())
+            }
+            _ => return,
+        };
+        let conflict = Conflict { segment, at, stored, refused: plan.server.clone(), noticed_at: clock::now() };
+        if let Err(error) = plan.archive.put_conflict(&conflict).await {
+            tracing::warn!(resource = %self.resource, "the conflict could not be recorded: {error}");
+        }
     }
 
     /// Begins to stream.
@@ -169,9 +195,28 @@ impl Task {
     }
 }
 
-/// Passes over recorded gaps that begin just there.
+/// Refuses a server that was overtaken: PostgreSQL gives every promotion a higher timeline, so whoever is on an older one than is stored
+/// was demoted, or has not followed yet.
+///
+/// # Errors
+/// `Superseded`; when the store fails.
+pub(super) async fn check_newest(archive: &WalArchive, timeline: TimelineId, server: &str) -> Result<()> {
+    let Some(newest) = archive.histories().await?.last().copied().filter(|newest| *newest > timeline) else { return Ok(()) };
+    let object = archive.key(WalFileName::History(newest)).to_string();
+    Err(Error::Superseded { server: server.to_owned(), timeline, newest, object })
+}
+
+/// The last record before a stream that begins with a segment, if that one's predecessor in the server's history is stored.
+async fn last_record_before(archive: &WalArchive, chain: &Chain, begin: Begin) -> Result<Option<Lsn>> {
+    let Some(segment) = joins::begins_at(begin.lsn, archive.segment_size()) else { return Ok(None) };
+    let timeline = chain.at(Lsn(begin.lsn.0.saturating_sub(1))).timeline;
+    Ok(joins::last_record_before(archive, timeline, segment).await?)
+}
+
+/// Passes over what the server is known to have removed, where that begins just there.
 fn past_gaps(chain: &Chain, gaps: &[Gap], mut position: Lsn) -> Lsn {
-    let begins = |gap: &&Gap, at: Lsn| gap.start == at && gap.end > at && gap.timeline == chain.at(at).timeline;
+    let removed = |gap: &&Gap| matches!(gap.cause, GapCause::RemovedByServer | GapCause::Unknown);
+    let begins = |gap: &&Gap, at: Lsn| removed(gap) && gap.start == at && gap.end > at && gap.timeline == chain.at(at).timeline;
     while let Some(gap) = gaps.iter().find(|gap| begins(gap, position)) {
         position = gap.end;
     }
@@ -187,7 +232,6 @@ fn status_every(wal_sender_timeout: &str) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repository::GapCause;
 
     #[test]
     fn a_recorded_gap_is_not_asked_for_again() {

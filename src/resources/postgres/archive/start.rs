@@ -1,41 +1,13 @@
 //! Where streaming goes on: found from what is stored and from what the slot holds back, because the agent remembers nothing.
 //!
-//! From the slot's position the stored WAL is followed along the server's history to its first hole: there streaming goes on.
-//! If not even the slot's position is stored, it goes on from the last WAL that is stored before it, because the server may
-//! still have what lies between.
+//! Where the slot's position is stored, streaming goes on there: what lies stored behind it is compared with what comes. Where it is
+//! not, streaming goes on from the last WAL that is stored before it, because the server may still have what lies between.
 
 use super::chain::{Branch, Chain};
 use super::coverage::stored_through;
 use super::piece::piece_start;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId};
 use crate::repository::{Result, WalArchive};
-
-/// Finds the end of the stored WAL that is contiguous around `reserved`, the slot's position; where that position is not stored, the
-/// end of the last that is stored before it. `None` where there is none.
-///
-/// # Errors
-/// When the store fails.
-pub(super) async fn find_stored_end(archive: &WalArchive, chain: &Chain, reserved: Lsn) -> Result<Option<Lsn>> {
-    match last_end_before(archive, chain, reserved).await? {
-        Some(end) if end >= reserved => follow(archive, chain, end).await.map(Some),
-        end => Ok(end),
-    }
-}
-
-/// Follows the stored WAL from `reached` on, which is the end of stored WAL itself, across timelines, to the first hole.
-async fn follow(archive: &WalArchive, chain: &Chain, reached: Lsn) -> Result<Lsn> {
-    let (size, mut end) = (archive.segment_size(), reached);
-    let behind = chain.branches().iter().filter(|branch| branch.limit() > reached);
-    for branch in behind {
-        let from = SegmentNumber::containing(end, size).start(size);
-        let stored = stored_through(archive, branch.timeline, from..branch.limit()).await?.end;
-        end = end.max(stored.min(branch.limit()));
-        if end < branch.limit() {
-            break;
-        }
-    }
-    Ok(end)
-}
 
 /// Stored WAL that is not in the server's history: its timeline was left before it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +30,11 @@ pub(super) async fn find_fork(archive: &WalArchive, chain: &Chain) -> Result<Opt
     Ok((stored_to > left_at).then_some(Fork { timeline: parent, left_at, stored_to }))
 }
 
-/// The end of the last stored WAL that begins before `limit`, or at it; it may lie behind `limit`.
-async fn last_end_before(archive: &WalArchive, chain: &Chain, limit: Lsn) -> Result<Option<Lsn>> {
+/// The end of the last stored WAL that begins before `limit`, the slot's position, or at it; it may lie behind `limit`.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn last_end_before(archive: &WalArchive, chain: &Chain, limit: Lsn) -> Result<Option<Lsn>> {
     for branch in chain.back_from(limit) {
         if let Some(end) = last_end_on(archive, branch, branch.limit().min(limit)).await? {
             return Ok(Some(end));

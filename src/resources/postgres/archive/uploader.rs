@@ -12,7 +12,7 @@ use super::pause::Pause;
 use super::report::{Report, Trouble};
 use super::{Error, Result};
 use crate::pg::{Lsn, SegmentName, WalFileName};
-use crate::repository::{self, Slice, WalAbout, WalArchive, WalObject};
+use crate::repository::{self, Gap, Slice, WalAbout, WalArchive, WalObject};
 use crate::sys::clock;
 
 /// The most plain bytes on their way to the store. Each takes up to three times its size while it is compressed.
@@ -33,6 +33,8 @@ pub(super) enum Upload {
     Slice(Slice),
     /// Slices whose bytes are stored in something larger.
     Delete,
+    /// The record of a gap.
+    Gap,
 }
 
 /// What was done.
@@ -87,6 +89,21 @@ impl Uploader {
         });
     }
 
+    /// Begins to record a gap.
+    pub fn record(&mut self, gap: Gap) {
+        let (archive, report) = (self.archive.clone(), self.report.clone());
+        self.tasks.spawn(async move {
+            let mut pause = Pause::default();
+            while let Err(error) = archive.put_gap(&gap).await {
+                report.update(|status| status.store_trouble = Some(Trouble::now(error.to_string(), error.hint())));
+                tokio::time::sleep(pause.next()).await;
+            }
+            mended(&report);
+            report.update(|status| status.gaps.push(gap));
+            Ok(Finished { upload: Upload::Gap, range: Lsn(0)..Lsn(0), took: Duration::ZERO, bytes: 0 })
+        });
+    }
+
     /// Begins to delete slices. One that cannot be deleted stays as a duplicate, which does no harm.
     pub fn delete(&mut self, slices: Vec<Slice>) {
         if slices.is_empty() {
@@ -126,7 +143,7 @@ impl Upload {
         let (object, segment, range) = match self {
             Self::Segment(name) => (WalObject::File(WalFileName::Segment(*name)), *name, 0..plain.len() as u64),
             Self::Piece(slice) | Self::Slice(slice) => (WalObject::Slice(slice.clone()), slice.segment, slice.bytes.clone()),
-            Self::Delete => return None,
+            Self::Delete | Self::Gap => return None,
         };
         Some(Offer { object, segment, range, plain })
     }
@@ -144,7 +161,8 @@ async fn persist(agreement: &Agreement, report: &Report, offer: &Offer, about: &
             Ok(Err(Refusal::Contradiction(found))) => return Err(found.into()),
             Ok(Err(Refusal::Repository(error))) if !may_pass(&error) => return Err(error.into()),
             Ok(Err(Refusal::Repository(error))) => Trouble::now(error.to_string(), error.hint()),
-            Ok(Err(error @ Refusal::Moving(_))) => Trouble::now(error.to_string(), None),
+            Ok(Err(refusal @ Refusal::Moving(_))) => Trouble::now(refusal.to_string(), None),
+            Ok(Err(refusal @ Refusal::Unreadable { .. })) => Trouble::now(refusal.to_string(), None),
             Err(_) => {
                 let message = format!("the store did not take {:?} within {} s", offer.object, PUT_DEADLINE.as_secs());
                 Trouble::now(message, None)

@@ -120,8 +120,8 @@ impl Fetcher {
         let slices = self.archive.slices(name).await?;
         let ranges: Vec<_> = slices.iter().map(|slice| slice.bytes.clone()).collect();
         let Some(chain) = crate::resources::postgres::archive::coverage::minimal_chain(&ranges, size) else { return Ok(false) };
-        let slices = chain.into_iter().map(|bytes| crate::repository::Slice { segment: name, bytes }).collect::<Vec<_>>();
-        Ok(deliver::assemble(&self.archive, name, &slices, destination).await? == Assembled::Delivered)
+        let chain = chain.into_iter().map(|bytes| crate::repository::Slice { segment: name, bytes }).collect::<Vec<_>>();
+        Ok(deliver::assemble(&self.archive, name, &chain, &slices, destination).await? == Assembled::Delivered)
     }
 
     /// Tries again while the store cannot be reached.
@@ -170,10 +170,12 @@ impl Fetcher {
         }
         let Some(facts) = facts::gather(&self.archive, &self.backups, name).await? else { return Ok(Attempt::Changed) };
         match decide(&facts) {
-            Decision::Assemble { slices, .. } => match deliver::assemble(&self.archive, name, &slices, destination).await? {
-                Assembled::Delivered => Ok(Attempt::Done(Fetched::Delivered)),
-                Assembled::Vanished => Ok(Attempt::Changed),
-            },
+            Decision::Assemble { slices, .. } => {
+                match deliver::assemble(&self.archive, name, &slices, &facts.slices, destination).await? {
+                    Assembled::Delivered => Ok(Attempt::Done(Fetched::Delivered)),
+                    Assembled::Vanished => Ok(Attempt::Changed),
+                }
+            }
             Decision::Partial => match self.archive.get_file(WalFileName::Partial(name)).await? {
                 Some((_, bytes)) => {
                     self.deliver_checked(WalFileName::Partial(name), name, destination, bytes).await?;

@@ -7,7 +7,7 @@ use super::path::{Histories, StoredWal};
 use super::plan::Facts;
 use crate::pg::{Lsn, TimelineId, WalFileName};
 use crate::repository::{self, BackupEntry, BackupId, Lineage, Repository, ResourceName, WalArchive};
-use crate::resources::postgres::archive::coverage::stored_through;
+use crate::resources::postgres::archive::coverage::{cut, stored_through};
 
 /// The facts of the cluster that is meant, and its WAL: that of the backup `wanted`, or the newest cluster under that name that has one.
 ///
@@ -21,11 +21,11 @@ pub async fn gather(repository: &Repository, resource: &ResourceName, wanted: Op
         listed.records.into_iter().filter(|entry| entry.postgres().system_id == lineage.system_id).collect();
     let histories = histories(&archive).await?;
     let from = backups.iter().map(|entry| entry.postgres().start_lsn).min().unwrap_or_default();
+    let gaps = archive.gaps().await?;
     let mut stored = StoredWal::new();
     for timeline in archive.timelines().await? {
-        stored.insert(timeline, stretches_of(&archive, timeline, from).await?);
+        stored.insert(timeline, cut(stretches_of(&archive, timeline, from).await?, &gaps.records, timeline));
     }
-    let gaps = archive.gaps().await?;
     let mut damaged = repository.lineages(resource).await?.damaged;
     damaged.extend(listed.damaged.into_iter().chain(gaps.damaged));
     let (system_id, segment_size) = (lineage.system_id, lineage.segment_size);

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::pg::{ParseWalFileNameError, SegmentName};
 use crate::pg::control::ControlFileError;
 use crate::pg::page::SegmentError;
+use crate::pg::{ParseWalFileNameError, SegmentName};
 use crate::repository;
-use crate::resources::postgres::archive::Contradiction;
 use crate::resources::postgres::archive::agreement::Refusal;
+use crate::resources::postgres::archive::{Contradiction, NotJoined};
 
 /// The result of pushing a file.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -59,6 +59,9 @@ pub enum Error {
     /// Other WAL is stored for the same place.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
+    /// It does not go on where the stored segment before it ends, or the one behind it does not go on here.
+    #[error(transparent)]
+    NotJoined(#[from] NotJoined),
     /// What is stored changed while it was compared, again and again.
     #[error("what is stored of {0} was replaced again and again while it was compared")]
     Moving(SegmentName),
@@ -87,6 +90,7 @@ impl Error {
         match self {
             Self::Repository(error) => error.hint(),
             Self::Contradiction(_) => Some(Contradiction::HINT.to_owned()),
+            Self::NotJoined(_) => Some(NotJoined::HINT.to_owned()),
             Self::Segment(error) => Some(error.hint().to_owned()),
             Self::Read { .. } => Some("see that the user Holdfast runs as may read pg_wal".to_owned()),
             _ => None,
@@ -97,7 +101,7 @@ impl Error {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Repository(error) => Self::Repository(error),
+            Refusal::Repository(error) | Refusal::Unreadable { error, .. } => Self::Repository(error),
             Refusal::Contradiction(found) => Self::Contradiction(found),
             Refusal::Moving(segment) => Self::Moving(segment),
         }

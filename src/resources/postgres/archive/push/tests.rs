@@ -149,3 +149,44 @@ async fn a_partial_file_is_the_tail_of_its_timeline() {
     let hole = scratch.fetch(&name).await.expect_err("more is stored behind it");
     assert!(hole.exit_code() > 126, "{hole}");
 }
+
+#[tokio::test]
+async fn slices_that_disagree_are_never_delivered() {
+    let scratch = Scratch::new(1 << 20).await;
+    let archive = scratch.repository.wal(&resource(), &scratch.lineage());
+    let (segment, bytes) = (scratch.name(3), Bytes::from(scratch.segment(3, OURS)));
+    let about = WalAbout { system_id: OURS, source: WalSource::Streaming, start: None, end: None, activity: None };
+    let slice = |range: std::ops::Range<u64>| Slice { segment, bytes: range };
+    archive.put_slice(&slice(0..20_000), bytes.slice(..20_000), &about).await.expect("stored");
+    archive.put_slice(&slice(10_000..15_000), bytes.slice(10_000..15_000), &about).await.expect("stored");
+    let fetched = scratch.fetch(&segment.to_string()).await.expect("they agree");
+    assert!(fetched.0 == Fetched::Delivered && fetched.1[..20_000] == bytes[..20_000]);
+    let mut other = bytes[..16_000].to_vec();
+    other[15_500] ^= 1;
+    archive.put_slice(&slice(0..16_000), Bytes::from(other), &about).await.expect("stored");
+    let refused = scratch.fetch(&segment.to_string()).await.expect_err("they disagree");
+    assert!(refused.exit_code() > 126 && refused.to_string().contains("from 15500 bytes"), "{refused}");
+}
+
+/// The same bytes with one record at the beginning of the first page, which names the one before it.
+fn with_record(mut segment: Vec<u8>, previous: u64) -> Vec<u8> {
+    segment[40..44].copy_from_slice(&32_u32.to_le_bytes());
+    segment[48..56].copy_from_slice(&previous.to_le_bytes());
+    segment
+}
+
+#[tokio::test]
+async fn a_segment_that_does_not_join_its_neighbours_is_refused_and_taken_back() {
+    let scratch = Scratch::new(1 << 20).await;
+    let first = |number: u64| SegmentNumber(number).start(scratch.size).0 + 40;
+    let segment = |number: u64, previous: u64| with_record(scratch.segment(number, OURS), previous);
+    let name = |number: u64| scratch.name(number).to_string();
+    scratch.push(&name(3), &segment(3, 17)).await.expect("stored");
+    let refused = scratch.push(&name(4), &segment(4, first(3) + 8)).await.expect_err("another history");
+    assert!(matches!(refused, Error::NotJoined(_)), "{refused}");
+    assert_eq!(scratch.fetch(&name(4)).await.expect("absent").0, Fetched::Absent(Absence::End), "it is taken back");
+    scratch.push(&name(4), &segment(4, first(3))).await.expect("it joins");
+    scratch.push(&name(6), &segment(6, first(5) + 8)).await.expect("nothing is stored beside it");
+    let refused = scratch.push(&name(5), &segment(5, first(4))).await.expect_err("the one behind it does not go on here");
+    assert!(matches!(refused, Error::NotJoined(_)), "{refused}");
+}

@@ -50,7 +50,7 @@ impl Scene {
     }
 
     async fn end(&self, chain: &Chain, reserved: u64) -> Option<u64> {
-        find_stored_end(&self.archive, chain, Lsn(reserved)).await.unwrap().map(|end| end.0)
+        last_end_before(&self.archive, chain, Lsn(reserved)).await.unwrap().map(|end| end.0)
     }
 }
 
@@ -71,17 +71,17 @@ async fn an_empty_archive_begins_where_the_slot_stands() {
 }
 
 #[tokio::test]
-async fn stored_wal_is_followed_to_its_first_hole_and_no_further() {
+async fn the_slots_position_is_stored_or_it_is_not() {
     let scene = Scene::new().await;
     scene.segments(1, 3..6).await;
     scene.slice(1, 6, 0..100).await;
     scene.slice(1, 6, 100..200).await;
     for reserved in [3 * MB + 5, 5 * MB, 6 * MB, 6 * MB + 150, 6 * MB + 200] {
-        assert_eq!(scene.end(&first(), reserved).await, Some(6 * MB + 200), "{reserved}");
+        assert!(scene.end(&first(), reserved).await >= Some(reserved), "{reserved}");
     }
     scene.slice(1, 6, 300..400).await;
     scene.segments(1, 8..9).await;
-    assert_eq!(scene.end(&first(), 4 * MB).await, Some(6 * MB + 200), "a hole is not jumped over");
+    assert_eq!(scene.end(&first(), 6 * MB + 350).await, Some(6 * MB + 200), "a hole is not jumped over");
 }
 
 #[tokio::test]
@@ -100,15 +100,15 @@ async fn the_rest_of_an_old_timeline_comes_before_the_new_one() {
     let chain = promoted(5 * MB + 300);
     scene.segments(1, 3..5).await;
     scene.slice(1, 5, 0..100).await;
-    assert_eq!(scene.end(&chain, 4 * MB).await, Some(5 * MB + 100));
+    assert_eq!(scene.end(&chain, 5 * MB + 300).await, Some(5 * MB + 100));
     assert_eq!(begin_at(&chain, Lsn(5 * MB + 100), scene.archive.segment_size()).timeline, TimelineId(1));
     scene.slice(1, 5, 100..300).await;
-    assert_eq!(scene.end(&chain, 4 * MB).await, Some(5 * MB + 300));
+    assert_eq!(scene.end(&chain, 5 * MB + 300).await, Some(5 * MB + 300));
     let begin = begin_at(&chain, Lsn(5 * MB + 300), scene.archive.segment_size());
     assert_eq!(begin, Begin { timeline: TimelineId(2), lsn: Lsn(5 * MB) }, "with the copy of what the parent wrote");
     scene.segments(2, 5..7).await;
-    assert_eq!(scene.end(&chain, 4 * MB).await, Some(7 * MB));
     assert_eq!(scene.end(&chain, 6 * MB + 9).await, Some(7 * MB));
+    assert_eq!(scene.end(&chain, 9 * MB).await, Some(7 * MB));
 }
 
 #[tokio::test]
@@ -117,8 +117,8 @@ async fn a_switch_on_a_segment_boundary_is_passed() {
     let chain = promoted(5 * MB);
     scene.segments(1, 3..5).await;
     scene.slice(2, 5, 0..10).await;
-    assert_eq!(scene.end(&chain, 4 * MB).await, Some(5 * MB + 10));
     assert_eq!(scene.end(&chain, 5 * MB).await, Some(5 * MB + 10));
+    assert_eq!(scene.end(&chain, 6 * MB).await, Some(5 * MB + 10));
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn a_dead_fork_is_noticed_and_not_followed() {
     let scene = Scene::new().await;
     let chain = promoted(5 * MB + 300);
     scene.segments(1, 3..7).await;
-    assert_eq!(scene.end(&chain, 4 * MB).await, Some(5 * MB + 300));
+    assert_eq!(scene.end(&chain, 6 * MB).await, Some(5 * MB + 300));
     let fork = find_fork(&scene.archive, &chain).await.unwrap();
     assert_eq!(fork, Some(Fork { timeline: TimelineId(1), left_at: Lsn(5 * MB + 300), stored_to: Lsn(7 * MB) }));
     assert_eq!(find_fork(&scene.archive, &promoted(7 * MB)).await.unwrap(), None);

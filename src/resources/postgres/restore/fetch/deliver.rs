@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::error::{Error, Result};
 use crate::pg::page::check_first_page;
 use crate::pg::{SegmentName, WalFileName};
-use crate::repository::{Slice, WalArchive};
+use crate::repository::{Slice, WalArchive, WalObject};
 use crate::sys::durable::{Draft, parent_of};
 
 /// As PostgreSQL makes its WAL files, before the umask that it gives to its children.
@@ -36,8 +36,15 @@ pub(super) async fn write(destination: &Path, bytes: Bytes) -> Result<()> {
     .await
 }
 
-/// Writes a segment from slices that follow one another from its beginning, and fills it up with zeros. Holds one slice at a time.
-pub(super) async fn assemble(archive: &WalArchive, name: SegmentName, slices: &[Slice], destination: &Path) -> Result<Assembled> {
+/// Writes a segment from slices that follow one another from its beginning, and fills it up with zeros. Where others of `stored`, all
+/// slices that it has, overlap with them, they have to hold the same bytes. Holds two slices at a time.
+pub(super) async fn assemble(
+    archive: &WalArchive,
+    name: SegmentName,
+    slices: &[Slice],
+    stored: &[Slice],
+    destination: &Path,
+) -> Result<Assembled> {
     let size = archive.segment_size();
     let path = destination.to_owned();
     let mut draft = blocking(destination, move || Draft::begin(parent_of(&path), MODE)).await?;
@@ -45,6 +52,7 @@ pub(super) async fn assemble(archive: &WalArchive, name: SegmentName, slices: &[
     for slice in slices {
         let Some((_, bytes)) = archive.get_slice(slice).await? else { return Ok(Assembled::Vanished) };
         let new = news(archive, slice, &bytes, written)?;
+        agree(archive, slice, &bytes, stored).await?;
         if written == 0 {
             let object = || archive.key(WalFileName::Segment(name)).to_string();
             let first = check_first_page(&bytes, name, size, Some(archive.system_id()));
@@ -60,6 +68,24 @@ pub(super) async fn assemble(archive: &WalArchive, name: SegmentName, slices: &[
     })
     .await?;
     Ok(Assembled::Delivered)
+}
+
+/// Compares a slice with the others that overlap with it. Those of one cluster never disagree; two clones' may.
+async fn agree(archive: &WalArchive, slice: &Slice, bytes: &Bytes, stored: &[Slice]) -> Result<()> {
+    let overlaps = |other: &&Slice| other.bytes.start < slice.bytes.end && slice.bytes.start < other.bytes.end;
+    for other in stored.iter().filter(|other| *other != slice).filter(overlaps) {
+        // One that was replaced meanwhile agreed with what replaced it.
+        let Some((_, theirs)) = archive.get_slice(other).await? else { continue };
+        let from = slice.bytes.start.max(other.bytes.start);
+        let behind =
+            |bytes: &Bytes, start: u64| bytes.slice(usize::try_from(from - start).unwrap_or(usize::MAX).min(bytes.len())..);
+        let (ours, theirs) = (behind(bytes, slice.bytes.start), behind(&theirs, other.bytes.start));
+        if let Some(offset) = ours.iter().zip(&theirs).position(|(ours, theirs)| ours != theirs) {
+            let key = |slice: &Slice| archive.key_of(&WalObject::Slice(slice.clone())).to_string();
+            return Err(Error::Contradiction { object: key(slice), other: key(other), offset: from + offset as u64 });
+        }
+    }
+    Ok(())
 }
 
 /// What of a slice lies behind what is written already.

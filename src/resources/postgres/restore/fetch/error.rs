@@ -45,6 +45,16 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
+    /// Two slices of a segment disagree.
+    #[error("object {object} holds other bytes than {other}, from {offset} bytes into the segment on")]
+    Contradiction {
+        /// One of them.
+        object: String,
+        /// The other one.
+        other: String,
+        /// The first byte of the segment that differs.
+        offset: u64,
+    },
     /// The file cannot be written where PostgreSQL wants it.
     #[error("{path} cannot be written: {source}", path = path.display())]
     Write {
@@ -76,6 +86,8 @@ impl Error {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Repository(error) => error.is_retryable(),
+            // A writer takes back what contradicts others as soon as it has seen that.
+            Self::Contradiction { .. } => true,
             _ => false,
         }
     }
@@ -85,7 +97,7 @@ impl Error {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Hole { .. } => exit::HOLE,
-            Self::Segment { .. } | Self::Content { .. } => exit::DAMAGED,
+            Self::Segment { .. } | Self::Content { .. } | Self::Contradiction { .. } => exit::DAMAGED,
             Self::Repository(error) => match error {
                 repository::Error::Storage(_) => exit::STORE,
                 repository::Error::Codec { source, .. } if source.is_locked() => exit::LOCKED,
@@ -107,6 +119,9 @@ impl Error {
             }
             Self::Segment { .. } | Self::Content { .. } => {
                 "the object was altered after it was stored: restore it from a copy of the repository, or use another backup"
+            }
+            Self::Contradiction { .. } => {
+                "two servers wrote WAL under one name ('holdfast status' shows the conflict): move the object of the wrong one out of the store"
             }
             Self::Write { .. } => "see that there is space, and that the data directory belongs to the user that runs PostgreSQL",
             Self::Repository(error) => return error.hint(),
