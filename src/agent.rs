@@ -4,6 +4,7 @@
 //! logged, shown in the status and tried again. It keeps no state of its own.
 
 mod http;
+mod inspection;
 mod memory;
 mod metrics;
 mod socket;

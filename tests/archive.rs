@@ -6,6 +6,8 @@
 mod clones;
 #[path = "archive/faults.rs"]
 mod faults;
+#[path = "archive/gaps.rs"]
+mod gaps;
 #[path = "moments/key.rs"]
 mod key;
 #[path = "archive/kills.rs"]

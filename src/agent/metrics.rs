@@ -16,7 +16,7 @@ struct Metric {
 }
 
 #[allow(clippy::cast_precision_loss)] // positions up to 2^53 are exact, and Prometheus has no other numbers
-const METRICS: [Metric; 14] = [
+const METRICS: [Metric; 17] = [
     Metric {
         name: "holdfast_wal_streaming",
         help: "Whether WAL is being received.",
@@ -69,6 +69,21 @@ const METRICS: [Metric; 14] = [
         name: "holdfast_slot_limit_bytes",
         help: "max_slot_wal_keep_size, where there is a limit.",
         value: |status| status.slot.as_ref()?.limit_bytes.map(|bytes| bytes as f64),
+    },
+    Metric {
+        name: "holdfast_slot_lost_at_timestamp_seconds",
+        help: "When the slot is lost if what it holds back goes on growing as it does.",
+        value: |status| seconds(status.slot.as_ref()?.lost_at),
+    },
+    Metric {
+        name: "holdfast_wal_open_gaps",
+        help: "Gaps of which nobody has taken note.",
+        value: |status| Some(status.open_gaps as f64),
+    },
+    Metric {
+        name: "holdfast_wal_conflicts",
+        help: "Segments for which two servers sent different WAL, of which nobody has taken note.",
+        value: |status| Some(status.conflicts.len() as f64),
     },
     Metric { name: "holdfast_wal_gaps", help: "Gaps in the stored WAL.", value: |status| Some(status.gaps.len() as f64) },
 ];

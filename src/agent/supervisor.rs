@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::inspection::Inspection;
 use super::{AgentStatus, http, memory, socket};
 use crate::config::{Config, Postgres};
 use crate::repository::{Repository, ResourceName};
@@ -61,6 +62,11 @@ impl Agent {
         tasks.spawn(http::serve(Arc::clone(&self), self.config.agent.listen, stop.clone()));
         tasks.spawn(sweep(self.repository.clone()));
         tasks.spawn(socket::serve(self.config.clone(), self.repository.clone(), stop.clone()));
+        for (resource, cluster) in self.config.clusters() {
+            let report = self.reports.iter().find(|(name, _)| *name == resource).map(|(_, report)| report.clone());
+            let (repository, cluster) = (self.repository.clone(), cluster.clone());
+            tasks.spawn(Inspection { repository, resource, cluster, report }.run(stop.clone()));
+        }
         for (resource, report) in &self.reports {
             let Ok((resource, cluster)) = self.config.cluster(Some(resource)) else { continue };
             let (repository, cluster) = (self.repository.clone(), cluster.clone());

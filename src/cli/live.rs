@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::agent::AgentStatus;
 use crate::repository::ResourceName;
-use crate::resources::postgres::archive::{ReceiverStatus, State};
+use crate::resources::postgres::archive::{BackupState, NewBackup, ReceiverStatus, State};
 
 /// How long the agent may take to answer; it answers from memory.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -49,8 +49,13 @@ fn receiver_lines(receiver: &ReceiverStatus) -> Vec<String> {
     }));
     lines.extend(receiver.slot.as_ref().map(|slot| {
         let limit = slot.limit_bytes.map_or_else(|| "no limit".to_owned(), |limit| format!("lost at {}", HumanBytes(limit)));
+        let pace = slot
+            .lost_at
+            .map(|at| format!(", at the present rate of {}/s about {at:.0}", HumanBytes(slot.growth_bytes_per_second)));
+        let limit = limit + &pace.unwrap_or_default();
         format!("  slot '{}' holds back {} ({limit})", slot.name, HumanBytes(slot.retained_bytes))
     }));
+    lines.extend(receiver.new_backup.as_ref().map(new_backup_line));
     let troubles = receiver.store_trouble.iter().chain(&receiver.trouble);
     lines.extend(troubles.map(|trouble| {
         let hint = trouble.hint.as_ref().map(|hint| format!("\n    -> {hint}")).unwrap_or_default();
@@ -58,6 +63,18 @@ fn receiver_lines(receiver: &ReceiverStatus) -> Vec<String> {
     }));
     lines.extend(receiver.warnings.iter().map(|warning| format!("  warning: {warning}")));
     lines
+}
+
+fn new_backup_line(backup: &NewBackup) -> String {
+    let NewBackup { because, since, failures, .. } = backup;
+    match backup.state {
+        BackupState::Running => format!("  a base backup is being taken since {since:.0} because of gap {because}"),
+        BackupState::Done => format!("  a base backup was taken at {since:.0} because of gap {because}"),
+        BackupState::Failed => {
+            let why = backup.trouble.as_ref().map_or("", |trouble| trouble.message.as_str());
+            format!("  THE BASE BACKUP BECAUSE OF GAP {because} FAILED ({failures} times) and is tried again: {why}")
+        }
+    }
 }
 
 fn stream_line(receiver: &ReceiverStatus) -> String {

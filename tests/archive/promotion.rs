@@ -127,3 +127,68 @@ fn a_dead_fork_is_kept_and_told_of() {
     assert!(site.content(TimelineId(1)).end_from(lost) >= lost, "what the old primary wrote is kept");
     site.content(TimelineId(2)).compare(&standby);
 }
+
+#[test]
+fn a_demoted_server_that_still_answers_is_not_followed() {
+    let primary = server(&Installation::newest()).start();
+    primary.pgbench(&["-i", "-s", "1", "-q"]);
+    let standby = primary.standby();
+    let site = Site::new(&primary, "");
+    site.holdfast.start_agent();
+    standby.wait_for_replay_of(&primary, DEADLINE);
+    site.wait_for(end_of_wal(&primary));
+    standby.promote();
+    // The old primary does not know of it, and goes on. Another agent stores the new timeline.
+    let other = site.second_agent(&standby);
+    other.start_agent();
+    let refused =
+        || site.receiver().and_then(|status| status.trouble).is_some_and(|trouble| trouble.message.contains("promoted"));
+    site.holdfast.wait_until(DEADLINE, "the agent leaves the old primary", refused);
+    assert!(other.terminate().success());
+    let before = site.content(TimelineId(1)).compare_before(&primary, switch_of(&standby, 2));
+    primary.pgbench(&["-c", "1", "-t", "100"]);
+    assert!(site.holdfast.terminate().success());
+    site.configure(&both(&primary, &standby), "");
+    site.holdfast.start_agent();
+    standby.pgbench(&["-c", "1", "-t", "100"]);
+    let end = end_of_wal(&standby);
+    site.holdfast.wait_until(DEADLINE, "the promoted one is followed", || {
+        site.receiver().is_some_and(|status| status.timeline == Some(TimelineId(2)) && status.stored >= Some(end))
+    });
+    assert!(site.holdfast.log().contains("trying the next server"));
+    let content = site.content(TimelineId(2));
+    assert!(content.end_from(switch_of(&standby, 2)) >= end && before > 0);
+    content.compare(&standby);
+}
+
+#[test]
+fn timelines_past_nine_and_fifteen_are_followed_one_after_the_other() {
+    let cluster = server(&Installation::newest()).start();
+    let site = Site::new(&cluster, "");
+    site.holdfast.start_agent();
+    site.wait_for(end_of_wal(&cluster));
+    for timeline in 2..=17 {
+        cluster.stop(StopMode::Fast);
+        let signal = cluster.data_directory().join("standby.signal");
+        std::fs::write(&signal, "").expect("write standby.signal");
+        pg_fixtures::ServerUser::current().own(&signal);
+        cluster.start();
+        cluster.promote();
+        cluster.sql("CREATE TABLE IF NOT EXISTS t (n int); INSERT INTO t VALUES (1)");
+        let end = end_of_wal(&cluster);
+        // Now and then the agent misses one.
+        if timeline % 4 != 0 {
+            site.holdfast.wait_until(DEADLINE, "the new timeline is stored", || {
+                site.receiver().is_some_and(|status| status.timeline == Some(TimelineId(timeline)) && status.stored >= Some(end))
+            });
+        }
+    }
+    for timeline in 2..=17 {
+        history_is_stored(&site, &cluster, timeline);
+        let begins = switch_of(&cluster, timeline);
+        let ends = if timeline < 17 { switch_of(&cluster, timeline + 1) } else { end_of_wal(&cluster) };
+        let content = site.content(TimelineId(timeline));
+        assert!(content.end_from(begins) >= ends, "timeline {timeline} is stored from {begins} to {ends}");
+    }
+    assert!(site.receiver().is_some_and(|status| status.gaps.is_empty()));
+}

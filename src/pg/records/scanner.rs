@@ -104,9 +104,9 @@ impl Scanner {
         self.problem.as_ref()
     }
 
-    /// The same, and forgets it.
-    pub const fn take_problem(&mut self) -> Option<Problem> {
-        self.problem.take()
+    /// Forgets the problem, so that the next one shows.
+    pub const fn forget_problem(&mut self) {
+        self.problem = None;
     }
 
     /// The timeline of the last page.

@@ -21,7 +21,7 @@ use super::start::Begin;
 use super::uploader::{Finished, Upload, Uploader};
 use super::{NotJoined, Result, joins};
 use crate::pg::page::{check_first_page, check_segment};
-use crate::pg::records::{Activity, Scanner};
+use crate::pg::records::{Activity, Problem, Scanner};
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize};
 use crate::repository::{Gap, GapCause, Slice, WalAbout, WalArchive, WalSource};
 use crate::sys::clock;
@@ -52,6 +52,7 @@ pub(super) struct Inflow {
     scanner: Scanner,
     delays: Delays,
     known: Known,
+    began: Lsn,
     /// The last record before the stream, as it is stored; none once the first one of the stream was compared with it.
     follows: Option<Lsn>,
     not_joined: Option<NotJoined>,
@@ -86,6 +87,7 @@ impl Inflow {
             under_way: None,
             put_time: Duration::ZERO,
             known,
+            began: begin.lsn,
             follows: None,
             not_joined: None,
             broken: Vec::new(),
@@ -162,7 +164,11 @@ impl Inflow {
         if self.follows.is_some() && self.piece.activity().first_record.is_some() {
             self.not_joined = joins::check(self.piece.segment(), self.piece.activity(), self.follows.take()).err();
         }
-        let Some(problem) = self.scanner.take_problem() else { return };
+        // Behind a switch that lies before the stream the rest of the segment is empty.
+        let switched = |problem: &Problem| problem.lsn == self.began && self.size().offset(self.began) != 0;
+        let found = self.scanner.problem().copied().filter(|problem| !switched(problem));
+        self.scanner.forget_problem();
+        let Some(problem) = found else { return };
         tracing::error!(timeline = %self.piece.timeline, "the server's WAL is broken, nothing can be recovered across this place: {problem}");
         let end = SegmentNumber::before(self.received(), self.size()).end(self.size());
         let (timeline, start, cause, noticed_at) = (self.piece.timeline, problem.lsn, GapCause::BrokenRecords, clock::now());

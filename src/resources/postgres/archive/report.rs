@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DelaySummary;
 use crate::pg::{Lsn, SystemId, TimelineId};
-use crate::repository::Gap;
+use crate::repository::{Conflict, Gap};
 use crate::sys::clock;
 
 /// So long nothing may be stored although there is something to store, until a receiver counts as unhealthy.
@@ -62,8 +62,41 @@ pub struct SlotStatus {
     pub retained_bytes: u64,
     /// `max_slot_wal_keep_size`, in bytes: when so much is held back, the slot is lost. None if there is no limit.
     pub limit_bytes: Option<u64>,
+    /// By how much that has grown per second lately, in bytes; 0 where it has not.
+    #[serde(default)]
+    pub growth_bytes_per_second: u64,
+    /// When the limit is reached if it goes on like this; none where it does not, or where there is no limit.
+    #[serde(default)]
+    pub lost_at: Option<Timestamp>,
     /// When this was asked.
     pub at: Timestamp,
+}
+
+/// How a base backup stands that the agent takes by itself because of a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackupState {
+    /// It is being taken.
+    Running,
+    /// It failed, and is tried again after a pause.
+    Failed,
+    /// It is listed.
+    Done,
+}
+
+/// A base backup that the agent takes by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewBackup {
+    /// The gap because of which.
+    pub because: String,
+    /// How it stands.
+    pub state: BackupState,
+    /// When it was begun.
+    pub since: Timestamp,
+    /// How often it has failed.
+    pub failures: u32,
+    /// Why it failed last.
+    pub trouble: Option<Trouble>,
 }
 
 /// How one cluster's WAL comes in.
@@ -108,12 +141,25 @@ pub struct ReceiverStatus {
     pub warnings: Vec<String>,
     /// WAL that is lost.
     pub gaps: Vec<Gap>,
+    /// How many of these gaps nobody has taken note of.
+    pub open_gaps: usize,
+    /// Refused WAL of another server under this name, of which nobody has taken note.
+    pub conflicts: Vec<Conflict>,
+    /// The last base backup that the agent took by itself.
+    pub new_backup: Option<NewBackup>,
 }
 
 impl ReceiverStatus {
     /// Why this receiver does not do its work; `None` if it does.
     #[must_use]
     pub fn ailment(&self, now: Timestamp) -> Option<String> {
+        if let Some(conflict) = self.conflicts.last() {
+            let Conflict { segment, refused, .. } = conflict;
+            return Some(format!(
+                "{}: two servers write under this name; what {refused} sent for {segment} was refused",
+                self.resource
+            ));
+        }
         let long_since =
             |since: Option<Timestamp>| since.filter(|since| now.duration_since(*since).unsigned_abs() >= UNHEALTHY_AFTER);
         let trouble = self.store_trouble.as_ref().or(self.trouble.as_ref());

@@ -34,4 +34,25 @@ async fn a_whole_piece_is_never_deleted_as_a_slice() {
     let segment = SegmentName::new(begin.timeline, SegmentNumber(1), archive.segment_size());
     let stored = archive.slices(segment).await.unwrap();
     assert_eq!(stored, [Slice { segment, bytes: 16 * MB..32 * MB }], "what is acknowledged is stored");
+    assert_eq!(archive.gaps().await.unwrap().records, [], "the rest of a segment behind a switch is empty");
+}
+
+#[tokio::test]
+async fn records_that_do_not_follow_one_another_are_a_gap_before_they_are_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path()).await;
+    let begin = Begin { timeline: TimelineId(1), lsn: Lsn(64 * MB) };
+    let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
+    let rule = SliceRule { max_delay: Duration::ZERO, synchronous: true };
+    let mut inflow = Inflow::new(&archive, begin, Known::default(), rule, &Report::new(&resource), Delays::default());
+    inflow.take(&vec![0; 16 << 10], clock::instant());
+    inflow.start_uploads(clock::instant(), true).unwrap();
+    assert!(!inflow.finished().await.unwrap(), "the gap comes first");
+    let gaps = archive.gaps().await.unwrap().records;
+    assert_eq!(
+        gaps.iter().map(|gap| (gap.cause, gap.start, gap.end)).collect::<Vec<_>>(),
+        [(GapCause::BrokenRecords, Lsn(64 * MB), Lsn(128 * MB))]
+    );
+    inflow.settle().await.unwrap();
+    assert_eq!(inflow.stored(), Lsn(64 * MB + (16 << 10)));
 }
