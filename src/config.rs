@@ -7,7 +7,9 @@ mod encryption;
 mod environment;
 mod error;
 mod load;
+mod pattern;
 mod plain;
+mod resources;
 mod schema;
 mod secret;
 
@@ -15,6 +17,8 @@ pub use encryption::{AskPassphrase, EncryptionSection};
 pub use environment::{Environment, environment};
 pub use error::{Error, Result};
 pub use load::{default_path, load, parse};
+pub use pattern::Pattern;
 pub use plain::{Duration, StoreUrl};
+pub use resources::Files;
 pub use schema::{Agent, Config, Postgres, RepositorySection, ServerSideEncryption, UploadChecksum};
 pub use secret::Secret;

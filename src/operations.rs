@@ -4,5 +4,6 @@ pub mod check;
 pub mod demo;
 pub mod keys;
 pub mod prepare;
+pub mod resources;
 pub mod status;
 pub mod windows;

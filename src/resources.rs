@@ -5,6 +5,7 @@
 //! and what carries the plan out decides nothing. `docs/architecture.md` says how a kind is added.
 
 mod failure;
+pub mod files;
 pub mod postgres;
 mod progress;
 mod registry;
@@ -42,6 +43,15 @@ pub trait Resource: Send + Sync + Debug {
     /// # Errors
     /// Why there is no backup, and what could not be removed of it.
     async fn back_up(&self, run: &Run) -> Result<BackedUp>;
+
+    /// Waits until it may have changed, or until it is time to look again; bursts of changes are joined. Whoever waits backs it up next,
+    /// with `Run::only_changes`. Where changes cannot be noticed this never returns.
+    ///
+    /// # Errors
+    /// When the source cannot be watched.
+    async fn next_change(&self) -> Result<()> {
+        std::future::pending().await
+    }
 
     /// Its listed backups, the oldest first, and the entries that cannot be read.
     ///
@@ -93,6 +103,8 @@ pub enum RestoreOptions {
     None,
     /// For a cluster.
     Postgres(Box<postgres::RestoreRequest>),
+    /// For trees of files.
+    Files(files::RestoreRequest),
 }
 
 /// A restore that was planned: everything is decided, nothing is changed.

@@ -5,8 +5,11 @@ use serde::Serialize;
 
 use super::{Context, Outcome, context, exit, live};
 use crate::agent::AgentStatus;
-use crate::operations::check::{Finding, Level, REPOSITORY, check_cluster, check_encryption, check_repository, worst};
-use crate::repository::ResourceName;
+use crate::operations::check::{
+    Finding, Level, REPOSITORY, check_cluster, check_encryption, check_repository, check_resource, worst,
+};
+use crate::repository::{ResourceKind, ResourceName};
+use crate::resources;
 
 /// What `check` takes.
 #[derive(Args)]
@@ -24,7 +27,7 @@ struct Report {
 pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     let config = context.config()?;
     if options.resource.is_some() {
-        config.cluster(options.resource.as_ref())?;
+        config.resource(options.resource.as_ref())?;
     }
     let (mut findings, repository) = match context::open_store(&config).await {
         Ok(store) => check_repository(store, config.repository.compression).await,
@@ -38,6 +41,11 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     for (resource, cluster) in config.clusters() {
         if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) {
             findings.extend(check_cluster(repository.as_ref(), &resource, cluster).await);
+        }
+    }
+    for resource in resources::all(&config).iter().filter(|resource| resource.name().kind() != ResourceKind::Postgres) {
+        if options.resource.as_ref().is_none_or(|wanted| wanted == resource.name()) {
+            findings.extend(check_resource(repository.as_ref(), resource.as_ref()).await);
         }
     }
     findings.extend(live::status(config.agent.listen).await.iter().flat_map(from_agent));

@@ -4,6 +4,7 @@ mod cluster;
 mod other;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -16,7 +17,7 @@ use crate::repository::{BackupId, ResourceKind, ResourceName};
 pub(super) struct Options {
     /// What to restore, as in postgres/main [default: the only one in the configuration]
     resource: Option<ResourceName>,
-    /// Where to: for a cluster a directory, new or empty
+    /// Where to: for a cluster a directory, new or empty; for files a directory [default for files: where they were]
     #[arg(long, value_name = "PLACE")]
     to: Option<OsString>,
     /// The backup to restore or to begin with [default: the newest; for a cluster the newest before the target]
@@ -25,27 +26,45 @@ pub(super) struct Options {
     /// Show the plan and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Change what is there: without it, a restore that would do so only shows what it would do
+    #[arg(long)]
+    apply: bool,
     #[command(flatten)]
     cluster: Option<cluster::ClusterOptions>,
+    #[command(flatten)]
+    files: Option<FilesOptions>,
+}
+
+/// What `restore` takes for trees of files.
+#[derive(Args)]
+#[command(next_help_heading = "Files")]
+struct FilesOptions {
+    /// Restore only this path, as it was when it was backed up, and what is below it; may be repeated
+    #[arg(long, value_name = "PATH")]
+    only: Vec<PathBuf>,
+    /// Remove what the backup does not have
+    #[arg(long)]
+    delete_extra: bool,
 }
 
 pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     let config = context.config()?;
     let resource = config.resource(options.resource.as_ref())?;
+    options.refuse_foreign(&resource)?;
     if resource.kind() == ResourceKind::Postgres {
         let defaults = cluster::ClusterOptions::default();
         let own = options.cluster.as_ref().unwrap_or(&defaults);
         return cluster::run(context, &config, &resource, options, own).await;
     }
-    options.refuse_foreign(&resource)?;
     other::run(context, &config, &resource, options).await
 }
 
 impl Options {
     /// Options of another kind would be left unheard.
     fn refuse_foreign(&self, resource: &ResourceName) -> Result<(), Failure> {
-        let foreign = self.cluster.is_some().then_some(ResourceKind::Postgres);
-        match foreign.filter(|kind| *kind != resource.kind()) {
+        let given = [(self.cluster.is_some(), ResourceKind::Postgres), (self.files.is_some(), ResourceKind::Files)];
+        let foreign = given.into_iter().find(|(given, kind)| *given && *kind != resource.kind()).map(|(_, kind)| kind);
+        match foreign {
             None => Ok(()),
             Some(kind) => Err(Failure::new(format!("{resource} takes none of the options for {} resources", kind.as_str()))
                 .with_hint(Some("'holdfast restore --help' says which options belong to which kind"))

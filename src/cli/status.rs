@@ -7,9 +7,10 @@ use serde::Serialize;
 use super::backups::damaged;
 use super::{Context, Outcome, exit, live};
 use crate::agent::AgentStatus;
+use crate::operations::resources::{ResourceStatus, resource_status};
 use crate::operations::status::{ClusterStatus, Noted, cluster_status};
 use crate::operations::windows::Window;
-use crate::repository::{Conflict, Gap, GapCause, ResourceName};
+use crate::repository::{Conflict, Gap, GapCause, ResourceKind, ResourceName};
 
 /// What `status` takes.
 #[derive(Args)]
@@ -23,6 +24,7 @@ pub(super) struct Options {
 struct Report {
     repository: String,
     clusters: Vec<ClusterStatus>,
+    resources: Vec<ResourceStatus>,
     agent: Option<AgentStatus>,
     #[serde(skip)]
     streamed: Vec<ResourceName>,
@@ -31,7 +33,7 @@ struct Report {
 pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     let config = context.config()?;
     if options.resource.is_some() {
-        config.cluster(options.resource.as_ref())?;
+        config.resource(options.resource.as_ref())?;
     }
     let repository = context.repository(&config).await?;
     let mut clusters = Vec::new();
@@ -40,9 +42,15 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
             clusters.push(cluster_status(&repository, &resource).await?);
         }
     }
+    let mut resources = Vec::new();
+    for resource in config.resources().filter(|resource| resource.kind() != ResourceKind::Postgres) {
+        if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) {
+            resources.push(resource_status(&repository, &resource).await?);
+        }
+    }
     let agent = live::status(config.agent.listen).await;
     let streamed = config.clusters().filter(|(_, cluster)| cluster.stream).map(|(name, _)| name).collect();
-    let report = Report { repository: repository.store().url(), clusters, agent, streamed };
+    let report = Report { repository: repository.store().url(), clusters, resources, agent, streamed };
     context.output.result(&report, Report::text);
     Ok(exit::DONE)
 }
@@ -57,8 +65,22 @@ impl Report {
                 lines.extend(live::lines(self.agent.as_ref(), &cluster.resource));
             }
         }
+        lines.extend(self.resources.iter().flat_map(resource_lines));
         lines.join("\n")
     }
+}
+
+fn resource_lines(status: &ResourceStatus) -> Vec<String> {
+    let mut lines = vec![String::new(), status.resource.to_string()];
+    match (&status.newest_backup, status.recoverable_to) {
+        (Some(id), Some(time)) => {
+            lines.push(format!("  recoverable to {time}"));
+            lines.push(format!("  backups: {}, the newest {id}", status.backups));
+        }
+        _ => lines.push(format!("  NOT RECOVERABLE: there is no backup; run 'holdfast backup {}'", status.resource)),
+    }
+    lines.extend(status.damaged.iter().map(|record| format!("  {}", damaged(record).replace('\n', "\n  "))));
+    lines
 }
 
 fn cluster_lines(cluster: &ClusterStatus) -> Vec<String> {

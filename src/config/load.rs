@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::{Config, Error, Result};
-use crate::repository::{ResourceKind, ResourceName};
+use crate::repository::ResourceKind;
 
 /// What later versions configure; said plainly, because to ignore it could store a secret in the clear or keep nothing.
-const NOT_YET: [(&str, &str); 9] = [
+const NOT_YET: [(&str, &str); 10] = [
     ("copies", "offsite copies"),
     ("alerts", "alerts"),
     ("schedule", "schedules"),
@@ -15,7 +15,8 @@ const NOT_YET: [(&str, &str); 9] = [
     ("drill", "scheduled drills"),
     ("bucket", "buckets as resources"),
     ("redis", "Redis as a resource"),
-    ("files", "files as a resource"),
+    ("command", "the output of programs as a resource"),
+    ("dump", "logical dumps as a resource"),
 ];
 
 /// Where the configuration is when none is named: `HOLDFAST_CONFIG`, or `/etc/holdfast/holdfast.toml`.
@@ -46,12 +47,18 @@ pub fn parse(text: &str, path: &Path) -> Result<Config> {
         let line = error.span().map_or(1, |span| line_of(text, span.start));
         invalid(line, explain(error.message()))
     })?;
-    for name in config.postgres.keys() {
-        let place = text.find(&format!("[postgres.{name}]")).unwrap_or(0);
-        ResourceName::new(ResourceKind::Postgres, name).map_err(|error| invalid(line_of(text, place), error.to_string()))?;
+    if let Some((kind, name, why)) = config.wrong_resource() {
+        return Err(invalid(line_of_section(text, kind, &name), why));
     }
     config.path = path.to_owned();
     Ok(config)
+}
+
+/// The line of a resource's section: `[files.NAME]`, the name in quotes or not.
+fn line_of_section(text: &str, kind: ResourceKind, name: &str) -> usize {
+    let kind = kind.as_str();
+    let headings = [format!("[{kind}.{name}]"), format!("[{kind}.\"{name}\"]"), format!("[{kind}.'{name}']")];
+    line_of(text, headings.iter().find_map(|heading| text.find(heading)).unwrap_or(0))
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -109,6 +116,28 @@ mod tests {
         assert!(refusal("[repository]\nurl = \"ftp://x\"\n").contains(":2: 'ftp://x' is no store"));
         assert!(refusal(&format!("{GOOD}max_delay = \"soon\"\n")).contains(":5: 'soon' is not a duration"));
         assert!(refusal(&format!("{GOOD}[postgres.\"a/b\"]\nconninfo = \"\"\n")).contains("'postgres/a/b' is not the name"));
+    }
+
+    #[test]
+    fn files_that_overlap_or_are_no_paths_are_refused_with_the_line() {
+        let files = |sections: &str| refusal(&format!("{GOOD}{sections}"));
+        assert!(
+            files("[files.a]\npaths = [\"/etc/a\"]\n[files.b]\npaths = [\"/etc/a/b\"]\n")
+                .contains(":7: '/etc/a/b' overlaps with '/etc/a'")
+        );
+        assert!(files("[files.a]\npaths = [\"/etc/a\", \"/etc/a\"]\n").contains(":5: '/etc/a' overlaps with"));
+        for wrong in ["etc", "/", "/etc/../a"] {
+            let message = files(&format!("[files.a]\npaths = [\"{wrong}\"]\n"));
+            assert!(message.contains(&format!(":5: '{wrong}' is not an absolute path")), "{message}");
+        }
+        assert!(files("[files.a]\npaths = []\n").contains(":5: paths names nothing"));
+        assert!(files("[files.a]\npaths = [\"/etc\"]\nexclude = [\"[\"]\n").contains(":7: '[' is not a pattern"));
+        assert!(files("[files.a]\npaths = [\"/etc/a\"]\n[files.a]\npaths = [\"/etc/b\"]\n").contains(":7: duplicate key"));
+        assert!(files("[files.\"a b\"]\npaths = [\"/etc/a\"]\n").contains(":5: 'files/a b' is not the name"));
+        let good = format!("{GOOD}[files.a]\npaths = [\"/etc/a\"]\n[files.b]\npaths = [\"/etc/ab\"]\n");
+        let config = parse(&good, Path::new("/c")).expect("a valid configuration");
+        let names: Vec<String> = config.resources().map(|name| name.to_string()).collect();
+        assert_eq!(names, ["postgres/main", "files/a", "files/b"]);
     }
 
     #[test]

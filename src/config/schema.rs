@@ -7,7 +7,7 @@ use std::time::Duration as StdDuration;
 
 use serde::Deserialize;
 
-use super::{Duration, EncryptionSection, Error, Result, Secret, StoreUrl};
+use super::{Duration, EncryptionSection, Error, Files, Result, Secret, StoreUrl};
 use crate::codec::Compression;
 use crate::repository::{ResourceKind, ResourceName};
 use crate::storage::open::Location;
@@ -28,6 +28,9 @@ pub struct Config {
     /// The PostgreSQL clusters, by name.
     #[serde(default)]
     pub postgres: BTreeMap<String, Postgres>,
+    /// Trees of files, by name.
+    #[serde(default)]
+    pub files: BTreeMap<String, Files>,
     /// The file that this was read from, for the commands that it hands the configuration to.
     #[serde(skip)]
     pub path: PathBuf,
@@ -156,7 +159,7 @@ impl Config {
 
     /// The names of all resources, in the order of kinds and names.
     pub fn resources(&self) -> impl Iterator<Item = ResourceName> {
-        self.clusters().map(|(name, _)| name)
+        self.clusters().map(|(name, _)| name).chain(self.files().map(|(name, _)| name))
     }
 
     /// The name of one resource; where none is named, of the only one there is.

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod encryption;
+mod resource;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::storage::{ConditionalPut, Store};
 
 pub use cluster::check_cluster;
 pub use encryption::check_encryption;
+pub use resource::check_resource;
 
 /// How bad a finding is; the worst is the program's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -7,8 +7,8 @@ use crate::cli::exit::{DONE, Failure};
 use crate::cli::running::watched;
 use crate::cli::{Context, Outcome};
 use crate::config::Config;
-use crate::repository::{BackupEntry, BackupId, Damaged, Repository, ResourceName};
-use crate::resources::{self, RestoreOptions, WantedRestore};
+use crate::repository::{BackupEntry, BackupId, Damaged, Repository, ResourceKind, ResourceName};
+use crate::resources::{self, RestoreOptions, WantedRestore, files};
 
 /// What `restore` did.
 #[derive(Serialize)]
@@ -26,7 +26,7 @@ pub(super) async fn run(context: &Context, config: &Config, name: &ResourceName,
     let resource = resources::find(config, Some(name))?;
     let repository = context.repository(config).await?;
     let backup = choose(context, &repository, name, options.backup.as_ref()).await?;
-    let wanted = WantedRestore { to: options.to.clone(), options: own(options) };
+    let wanted = WantedRestore { to: options.to.clone(), options: own(options, name.kind()) };
     let planned =
         watched(context, &repository, "planning", async |run| resource.plan_restore(&run, &backup, &wanted).await).await?;
     let (plan, text) = (planned.json(), planned.text());
@@ -47,8 +47,16 @@ pub(super) async fn run(context: &Context, config: &Config, name: &ResourceName,
 }
 
 /// The options of this kind.
-fn own(_: &Options) -> RestoreOptions {
-    RestoreOptions::None
+fn own(options: &Options, kind: ResourceKind) -> RestoreOptions {
+    let files = options.files.as_ref();
+    match kind {
+        ResourceKind::Files => RestoreOptions::Files(files::RestoreRequest {
+            apply: options.apply,
+            delete_extra: files.is_some_and(|files| files.delete_extra),
+            only: files.map(|files| files.only.clone()).unwrap_or_default(),
+        }),
+        _ => RestoreOptions::None,
+    }
 }
 
 /// The backup that was named, or the newest that can be read.

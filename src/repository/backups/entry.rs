@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{BackupId, ENTRY_FORMAT, PackName};
-use crate::codec::{Compression, FrameIndex, Hash};
+use crate::codec::{ChangeDigest, Compression, FrameIndex, Hash};
 use crate::pg::{Lsn, SegmentSize, SystemId, TimelineId};
 use crate::repository::{ResourceKind, ResourceName};
 
@@ -123,6 +123,8 @@ pub struct FilesBackup {
     pub links: u64,
     /// How many sockets and devices were left out.
     pub skipped: u64,
+    /// What names, owners, modes, sizes and times were like: it shows whether anything has changed since, and nothing else.
+    pub fingerprint: ChangeDigest,
 }
 
 /// What a backup of a program's output is.

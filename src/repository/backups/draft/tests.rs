@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::codec::{Compression, Identities, Identity, KeyFile, Recipients};
+use crate::codec::{ChangeDigest, Compression, Identities, Identity, KeyFile, Recipients};
 use crate::repository::{Encryption, FilesBackup, ResourceKind};
 use crate::storage::FileStore;
 
@@ -191,7 +191,9 @@ fn a_listed_backup_is_in_the_catalog_of_its_resource_and_of_no_other_kind() {
         let draft = Draft::begin(&bench.repository, &bench.resource, WriteLimits::default(), on_stored);
         let objects = store(&draft, "files.tar", &noise(1000)).await;
         assert_eq!(stored.load(Ordering::Relaxed), objects[0].stored_bytes);
-        let detail = FilesBackup { archive: objects[0].name.clone(), files: 1, directories: 0, links: 0, skipped: 0 };
+        let fingerprint = ChangeDigest::of(b"a tree").unwrap();
+        let detail =
+            FilesBackup { archive: objects[0].name.clone(), files: 1, directories: 0, links: 0, skipped: 0, fingerprint };
         let entry = draft.entry(objects.to_vec(), 1000, Detail::Files(detail));
         let listed = draft.list(entry).await.unwrap();
         assert_eq!(bench.repository.backups(&bench.resource).list().await.unwrap().records, std::slice::from_ref(&listed));

@@ -1,0 +1,72 @@
+//! The sections of resources other than clusters, and what must hold among them.
+
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{Config, Pattern};
+use crate::repository::{ResourceKind, ResourceName};
+
+/// `[files.NAME]`: trees of files.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Files {
+    /// The trees: absolute paths of directories or files.
+    pub paths: Vec<PathBuf>,
+    /// What is left out.
+    #[serde(default)]
+    pub exclude: Vec<Pattern>,
+    /// Whether other file systems that are mounted in the trees are left out.
+    #[serde(default)]
+    pub one_file_system: bool,
+}
+
+impl Config {
+    /// The trees of files with their resource names. Names were checked when the file was read.
+    pub fn files(&self) -> impl Iterator<Item = (ResourceName, &Files)> {
+        self.files.iter().filter_map(|(name, section)| Some((ResourceName::new(ResourceKind::Files, name).ok()?, section)))
+    }
+
+    /// What is wrong among the resources: the kind and name of the section, and why.
+    pub(super) fn wrong_resource(&self) -> Option<(ResourceKind, String, String)> {
+        let names = self.names().map(|(kind, name)| (kind, name, ResourceName::new(kind, name)));
+        let mut wrong = names.filter_map(|(kind, name, parsed)| Some((kind, name.to_owned(), parsed.err()?.to_string())));
+        wrong.next().or_else(|| self.wrong_paths())
+    }
+
+    /// The kinds and names of all sections.
+    fn names(&self) -> impl Iterator<Item = (ResourceKind, &str)> {
+        let clusters = self.postgres.keys().map(|name| (ResourceKind::Postgres, name.as_str()));
+        clusters.chain(self.files.keys().map(|name| (ResourceKind::Files, name.as_str())))
+    }
+
+    /// Paths that are no absolute plain paths, that are in two resources, or one within the other.
+    fn wrong_paths(&self) -> Option<(ResourceKind, String, String)> {
+        let mut before: Vec<(&str, &Path)> = Vec::new();
+        for (name, section) in &self.files {
+            if section.paths.is_empty() {
+                return Some((ResourceKind::Files, name.clone(), "paths names nothing to back up".to_owned()));
+            }
+            for path in &section.paths {
+                let wrong = wrong_path(path).or_else(|| overlap(&before, path));
+                if let Some(why) = wrong {
+                    return Some((ResourceKind::Files, name.clone(), why));
+                }
+                before.push((name, path));
+            }
+        }
+        None
+    }
+}
+
+fn wrong_path(path: &Path) -> Option<String> {
+    let plain = path.components().skip(1).all(|part| matches!(part, Component::Normal(_)));
+    let fits = path.is_absolute() && plain && path.components().count() > 1;
+    (!fits).then(|| format!("'{}' is not an absolute path of a directory or file below /", path.display()))
+}
+
+fn overlap(before: &[(&str, &Path)], path: &Path) -> Option<String> {
+    let (name, other) = before.iter().find(|(_, other)| path.starts_with(other) || other.starts_with(path))?;
+    let (path, other) = (path.display(), other.display());
+    Some(format!("'{path}' overlaps with '{other}' of files/{name}: one file would be in two places of the backups"))
+}

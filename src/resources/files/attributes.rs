@@ -1,0 +1,109 @@
+//! What a file has besides content: the names of its owners, extended attributes, holes.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::unistd::{Gid, Group, Uid, User};
+use rustix::fs::{SeekFrom, XattrFlags};
+
+/// The largest list of names, and the largest value, that Linux has (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
+const LIST_BYTES_MAX: usize = 64 << 10;
+
+/// The names of owners, each looked up once.
+#[derive(Default)]
+pub(super) struct Owners {
+    users: HashMap<u32, String>,
+    groups: HashMap<u32, String>,
+}
+
+impl Owners {
+    /// The name of a user; empty where it has none.
+    pub(super) fn user(&mut self, uid: u32) -> String {
+        let look_up = || User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name).unwrap_or_default();
+        self.users.entry(uid).or_insert_with(look_up).clone()
+    }
+
+    /// The name of a group; empty where it has none.
+    pub(super) fn group(&mut self, gid: u32) -> String {
+        let look_up = || Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name).unwrap_or_default();
+        self.groups.entry(gid).or_insert_with(look_up).clone()
+    }
+}
+
+/// The extended attributes of a file, directory or link, sorted by name. Access control lists and file capabilities are among them.
+pub(super) fn read_attributes(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut list = vec![0; LIST_BYTES_MAX];
+    let length = match rustix::fs::llistxattr(path, &mut list[..]) {
+        Ok(length) => length,
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::PERM) => 0,
+        Err(errno) => return Err(errno.into()),
+    };
+    let mut found = Vec::new();
+    for name in list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0; LIST_BYTES_MAX];
+        match rustix::fs::lgetxattr(path, name, &mut value[..]) {
+            Ok(length) => found.push((name.to_vec(), value[..length].to_vec())),
+            // It was removed meanwhile, or belongs to a name space that only the system sees.
+            Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::PERM) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Gives extended attributes to a file, directory or link, and takes away others that it has.
+pub(super) fn write_attributes(path: &Path, attributes: &[(Vec<u8>, Vec<u8>)]) -> io::Result<()> {
+    let present = read_attributes(path)?;
+    for (name, _) in present.iter().filter(|(name, _)| !attributes.iter().any(|(wanted, _)| wanted == name)) {
+        rustix::fs::lremovexattr(path, &name[..])?;
+    }
+    for attribute @ (name, value) in attributes {
+        if !present.contains(attribute) {
+            rustix::fs::lsetxattr(path, &name[..], value, XattrFlags::empty())?;
+        }
+    }
+    Ok(())
+}
+
+/// The parts of a file that are no holes; `None` where it has no holes.
+pub(super) fn data_of(file: &File, size: u64, blocks: u64) -> io::Result<Option<Vec<Range<u64>>>> {
+    if blocks.saturating_mul(512) >= size {
+        return Ok(None);
+    }
+    let (mut parts, mut at) = (Vec::new(), 0);
+    while at < size {
+        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(start) => start.min(size),
+            Err(rustix::io::Errno::NXIO) => break,
+            // The file system knows no holes.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(size);
+        if end > start {
+            parts.push(start..end);
+        }
+        at = end.max(start + 1);
+    }
+    rustix::fs::seek(file, SeekFrom::Start(0))?;
+    if parts.len() == 1 && parts[0] == (0..size) {
+        return Ok(None);
+    }
+    // GNU tar takes the end of the last part for the end of the file.
+    if parts.last().is_none_or(|last| last.end < size) {
+        parts.push(size..size);
+    }
+    Ok(Some(parts))
+}
+
+/// A path for functions that take one where only an open folder and a name are known: what `/proc` calls it.
+pub(super) fn beside(folder: &impl std::os::fd::AsRawFd, name: &CStr) -> std::path::PathBuf {
+    let folder = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string());
+    folder.join(std::ffi::OsStr::from_bytes(name.to_bytes()))
+}

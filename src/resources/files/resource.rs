@@ -1,0 +1,129 @@
+//! Trees of files as a resource among others.
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use super::archive::{Archiver, Tally};
+use super::error::{Error, Result as FilesResult};
+use super::restore::{self, RestoreRequest};
+use super::walk::{Denied, Survey, survey};
+use super::watch;
+use crate::codec::{ChangeDigest, Hash};
+use crate::config::Files;
+use crate::repository::{BackupEntry, BackupId, Detail, Draft, FilesBackup, ObjectWriter, ResourceName, WriteLimits};
+use crate::resources::{BackedUp, Plan, Resource, RestoreOptions, RestorePlan, Result, Run, Verified, WantedRestore};
+
+/// How many pieces of the archive wait to be stored.
+const PIECES_WAITING: usize = 4;
+/// The object that holds the archive; the extension of the compression follows.
+const ARCHIVE: &str = "files.tar";
+
+/// Trees of files.
+#[derive(Debug, Clone)]
+pub struct Trees {
+    name: ResourceName,
+    section: Files,
+}
+
+impl Trees {
+    /// The trees of a section.
+    #[must_use]
+    pub fn new(name: ResourceName, section: &Files) -> Self {
+        Self { name, section: section.clone() }
+    }
+
+    async fn survey(&self) -> FilesResult<(Survey, Denied)> {
+        let section = self.section.clone();
+        blocking(move || survey(&section)).await
+    }
+
+    async fn store(&self, run: &Run, draft: &Draft, survey: Survey) -> FilesResult<(BackupEntry, Vec<String>)> {
+        run.progress.expect(survey.bytes);
+        let (sender, receiver) = mpsc::channel(PIECES_WAITING);
+        let (section, archiver) = (self.section.clone(), Archiver::new(sender, run.progress.clone()));
+        let archiving = tokio::task::spawn_blocking(move || archiver.run(&section));
+        let stored = pass_on(receiver, draft.begin_object(ARCHIVE)).await;
+        let tally = archiving.await.map_err(|panic| Error::Interrupted(panic.to_string()))?;
+        // When the store fails, the archiver only notices that nobody takes its pieces.
+        let writer = stored?;
+        let Tally { files, directories, links, skipped, bytes, remarks } = tally?;
+        let objects = draft.finish_object(writer).await?;
+        let archive = objects[0].name.clone();
+        // The look came before the reading: what changed in between shows as a change.
+        let fingerprint = blocking(move || ChangeDigest::of(&survey.fingerprint.0).map_err(Error::Digest)).await?;
+        let detail = FilesBackup { archive, files, directories, links, skipped, fingerprint };
+        Ok((draft.entry(objects.to_vec(), bytes, Detail::Files(detail)), remarks))
+    }
+}
+
+impl Trees {
+    /// The newest backup, if nothing has changed since.
+    async fn unchanged_since(&self, run: &Run, fingerprint: Hash) -> Result<Option<BackupId>> {
+        let Some(newest) = self.list(&run.repository).await?.records.pop() else { return Ok(None) };
+        let Detail::Files(detail) = newest.detail else { return Ok(None) };
+        let same = blocking(move || detail.fingerprint.is_of(&fingerprint.0).map_err(Error::Digest)).await?;
+        Ok(same.then_some(newest.id))
+    }
+}
+
+/// Stores the pieces as they come.
+async fn pass_on(mut pieces: mpsc::Receiver<Vec<u8>>, mut writer: ObjectWriter) -> FilesResult<ObjectWriter> {
+    while let Some(piece) = pieces.recv().await {
+        writer.write(&piece).await?;
+    }
+    Ok(writer)
+}
+
+/// Does something that blocks on a thread that may.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> FilesResult<T> + Send + 'static) -> FilesResult<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|panic| Error::Interrupted(panic.to_string()))?
+}
+
+#[async_trait]
+impl Resource for Trees {
+    fn name(&self) -> &ResourceName {
+        &self.name
+    }
+
+    async fn plan(&self) -> Result<Plan> {
+        let (survey, denied) = self.survey().await?;
+        denied.into_result()?;
+        let paths = self.section.paths.len();
+        let found = format!("{} files, directories and links below {paths} path(s)", survey.entries);
+        let left_out =
+            |path: &std::path::PathBuf| format!("{} will be left out: it is a socket, a pipe or a device", path.display());
+        Ok(Plan { found, plain_bytes: Some(survey.bytes), warnings: survey.skipped.iter().map(left_out).collect() })
+    }
+
+    async fn back_up(&self, run: &Run) -> Result<BackedUp> {
+        // What may not be read fails the backup later, with everything of it named.
+        let (survey, _) = self.survey().await?;
+        if run.only_changes
+            && let Some(id) = self.unchanged_since(run, survey.fingerprint).await?
+        {
+            return Ok(BackedUp::Unchanged(id));
+        }
+        let draft = run.begin(&self.name, WriteLimits::default());
+        let made = run.until_cancelled(self.store(run, &draft, survey)).await;
+        run.conclude(draft, made).await
+    }
+
+    async fn next_change(&self) -> Result<()> {
+        Ok(watch::next_change(&self.section).await?)
+    }
+
+    async fn verify(&self, run: &Run, backup: &BackupEntry) -> Result<Verified> {
+        let mut verified = Verified::begin(backup);
+        verified.read_all(run, backup).await?;
+        Ok(verified)
+    }
+
+    async fn plan_restore(&self, run: &Run, backup: &BackupEntry, wanted: &WantedRestore) -> Result<Box<dyn RestorePlan>> {
+        let request = match &wanted.options {
+            RestoreOptions::Files(request) => request.clone(),
+            _ => RestoreRequest::default(),
+        };
+        let plan = run.until_cancelled(restore::plan(run, &self.section, backup, wanted.to.clone(), request)).await?;
+        Ok(Box::new(plan))
+    }
+}

@@ -1,0 +1,235 @@
+//! Comparing the members of an archive with what is there.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::unistd::geteuid;
+use similar::TextDiff;
+
+use super::difference::{AnyPath, Change, Difference, PathMark};
+use super::places::{Place, Places};
+use crate::config::Files;
+use crate::resources::files::attributes::{beside, read_attributes};
+use crate::resources::files::error::{Error, Result};
+use crate::resources::files::tar::{Archive, Kind, Member};
+use crate::resources::files::walk::{Denied, walk};
+
+/// Of text files up to this size the lines that differ are shown.
+const TEXT_BYTES_MAX: u64 = 64 << 10;
+
+/// Compares a whole archive; reading it to its end proves that it is sound.
+pub(super) fn compare<R: Read>(object: &str, mut archive: Archive<R>, places: &Places) -> Result<Difference> {
+    let mut difference = Difference { owners: geteuid().is_root(), ..Difference::default() };
+    while let Some(member) = archive.next_member().map_err(Error::archive(object))? {
+        let mark = PathMark::of(&member.path);
+        difference.all.insert(mark);
+        if !places.wants(&member.path) {
+            continue;
+        }
+        let place = places.find(&member.path, false)?;
+        match status(&place)? {
+            None => difference.add(mark, place.path),
+            Some(status) => {
+                let comparison = Comparison { place: &place, member: &member, status, owners: difference.owners };
+                let (what, text) = comparison.run(object, &mut archive, places, difference.has_room())?;
+                match what.is_empty() {
+                    true => difference.unchanged += 1,
+                    false => difference.change(mark, Change { path: AnyPath(place.path), what, text }),
+                }
+            }
+        }
+    }
+    archive.finish().map_err(Error::archive(object))?;
+    Ok(difference)
+}
+
+/// What is there and not in the backup: what is excluded from backups is left alone.
+pub(super) fn find_extra(section: &Files, places: &Places, difference: &mut Difference) -> Result<()> {
+    for (root, member) in places.roots(section) {
+        if fs::symlink_metadata(&root).is_err() {
+            continue;
+        }
+        let mut denied = Denied::default();
+        let here = Files { paths: vec![root.clone()], ..section.clone() };
+        walk(&here, &mut denied, &mut |found, _| {
+            let relative = found.path.strip_prefix(&root).unwrap_or_else(|_| Path::new(""));
+            let name = crate::resources::files::archive::stored_path(relative);
+            let name = if name.is_empty() { member.clone() } else { [&member[..], b"/", &name[..]].concat() };
+            if places.wants(&name) && !difference.all.contains(&PathMark::of(&name)) {
+                difference.extra.push(AnyPath(found.path));
+            }
+            Ok(())
+        })?;
+        denied.into_result()?;
+    }
+    Ok(())
+}
+
+/// What the system says of a place; `None` where nothing is.
+pub(super) fn status(place: &Place) -> Result<Option<FileStat>> {
+    let Some(folder) = &place.folder else { return Ok(None) };
+    match fstatat(folder.as_fd(), place.name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(status) => Ok(Some(status)),
+        Err(nix::errno::Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(Error::errno("look at", &place.path)(errno)),
+    }
+}
+
+struct Comparison<'a> {
+    place: &'a Place,
+    member: &'a Member,
+    status: FileStat,
+    owners: bool,
+}
+
+/// What differs, and the lines of a text that do.
+type Differing = (Vec<String>, Option<String>);
+
+impl Comparison<'_> {
+    fn run<R: Read>(&self, object: &str, archive: &mut Archive<R>, places: &Places, text: bool) -> Result<Differing> {
+        let (mut what, mut lines) = (Vec::new(), None);
+        let found = SFlag::from_bits_truncate(self.status.st_mode & SFlag::S_IFMT.bits());
+        let same_kind = match &self.member.kind {
+            Kind::File | Kind::HardLink(_) => found == SFlag::S_IFREG,
+            Kind::Directory => found == SFlag::S_IFDIR,
+            Kind::Symlink(_) => found == SFlag::S_IFLNK,
+        };
+        if !same_kind {
+            return Ok((vec![format!("becomes a {}", kind_text(&self.member.kind))], None));
+        }
+        match &self.member.kind {
+            Kind::File => {
+                if let Some(text) = self.content(object, archive, text)? {
+                    what.push("content".to_owned());
+                    lines = text;
+                }
+                self.common(&mut what)?;
+            }
+            Kind::Directory => self.common(&mut what)?,
+            Kind::Symlink(target) => {
+                if self.target()? != *target {
+                    what.push(format!("leads to {}", String::from_utf8_lossy(target)));
+                }
+            }
+            Kind::HardLink(first) => {
+                if !self.is_name_of(first, places)? {
+                    what.push(format!("becomes a name of {}", String::from_utf8_lossy(first)));
+                }
+            }
+        }
+        Ok((what, lines))
+    }
+
+    /// Mode, owner, times and attributes.
+    fn common(&self, what: &mut Vec<String>) -> Result<()> {
+        let (mode, member) = (self.status.st_mode & 0o7777, self.member);
+        if mode != member.mode {
+            what.push(format!("mode {mode:04o} -> {:04o}", member.mode));
+        }
+        let owner = (self.status.st_uid, self.status.st_gid);
+        if self.owners && owner != (member.uid, member.gid) {
+            what.push(format!("owner {}:{} -> {}:{}", owner.0, owner.1, member.uid, member.gid));
+        }
+        if member.kind == Kind::File
+            && (self.status.st_mtime, self.status.st_mtime_nsec) != (member.modified.0, i64::from(member.modified.1))
+        {
+            what.push("time".to_owned());
+        }
+        let path = &self.place.path;
+        let Some(folder) = &self.place.folder else { return Ok(()) };
+        let attributes =
+            read_attributes(&beside(folder, &self.place.name)).map_err(Error::file("read the extended attributes of", path))?;
+        if attributes != member.attributes {
+            what.push("extended attributes".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Compares the content of a file; `None` where it is the same, and otherwise, of a small text, the lines that differ.
+    fn content<R: Read>(&self, object: &str, archive: &mut Archive<R>, text: bool) -> Result<Option<Option<String>>> {
+        let here = self.open().map_err(Error::file("read", &self.place.path))?;
+        let size = u64::try_from(self.status.st_size).unwrap_or(0);
+        let small = size.max(self.member.size) <= TEXT_BYTES_MAX && text;
+        let mut stored = vec![0; if small { usize::try_from(self.member.size).unwrap_or(0) } else { 0 }];
+        let mut same = size == self.member.size;
+        let mut buffer = Vec::new();
+        archive
+            .content(|offset, piece| {
+                if small {
+                    let at = usize::try_from(offset).unwrap_or(usize::MAX);
+                    if let Some(place) = stored.get_mut(at..).and_then(|rest| rest.get_mut(..piece.len())) {
+                        place.copy_from_slice(piece);
+                    }
+                } else if same {
+                    buffer.resize(piece.len(), 0);
+                    same = here.read_exact_at(&mut buffer, offset).is_ok() && buffer == piece;
+                }
+                Ok(())
+            })
+            .map_err(Error::archive(object))?;
+        if small {
+            let mut now = Vec::new();
+            (&here).take(TEXT_BYTES_MAX + 1).read_to_end(&mut now).map_err(Error::file("read", &self.place.path))?;
+            return Ok((now != stored).then(|| text_difference(&now, &stored)));
+        }
+        let same = same && self.holes_are_empty(&here).map_err(Error::file("read", &self.place.path))?;
+        Ok((!same).then_some(None))
+    }
+
+    /// Where the backup of a sparse file has nothing, there must be zeros.
+    fn holes_are_empty(&self, here: &File) -> io::Result<bool> {
+        let Some(data) = &self.member.data else { return Ok(true) };
+        let starts = data.iter().map(|part| part.start).chain([self.member.size]);
+        let mut ends = std::iter::once(0).chain(data.iter().map(|part| part.end));
+        let mut buffer = vec![0; 64 << 10];
+        for start in starts {
+            let mut at = ends.next().unwrap_or(start);
+            while at < start {
+                let wanted = usize::try_from(start - at).unwrap_or(buffer.len()).min(buffer.len());
+                here.read_exact_at(&mut buffer[..wanted], at)?;
+                if buffer[..wanted].iter().any(|byte| *byte != 0) {
+                    return Ok(false);
+                }
+                at += wanted as u64;
+            }
+        }
+        Ok(true)
+    }
+
+    fn open(&self) -> io::Result<File> {
+        let folder = self.place.folder.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(folder.as_fd(), self.place.name.as_c_str(), flags, Mode::empty())?))
+    }
+
+    fn target(&self) -> Result<Vec<u8>> {
+        let Some(folder) = &self.place.folder else { return Ok(Vec::new()) };
+        let target = readlinkat(folder.as_fd(), self.place.name.as_c_str()).map_err(Error::errno("read", &self.place.path))?;
+        Ok(std::os::unix::ffi::OsStringExt::into_vec(target))
+    }
+
+    fn is_name_of(&self, first: &[u8], places: &Places) -> Result<bool> {
+        let first = status(&places.find(first, false)?)?;
+        Ok(first.is_some_and(|first| (first.st_dev, first.st_ino) == (self.status.st_dev, self.status.st_ino)))
+    }
+}
+
+pub(super) const fn kind_text(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::File => "file",
+        Kind::Directory => "directory",
+        Kind::Symlink(_) => "symbolic link",
+        Kind::HardLink(_) => "further name of a file",
+    }
+}
+
+fn text_difference(now: &[u8], stored: &[u8]) -> Option<String> {
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).map(str::to_owned);
+    let (now, stored) = (text(now)?, text(stored)?);
+    Some(TextDiff::from_lines(&now, &stored).unified_diff().context_radius(2).header("now", "backup").to_string())
+}

@@ -1,0 +1,148 @@
+//! The difference between a backup and what is there: a value, shown before anything is done.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
+
+use crate::repository::EntryPath;
+
+/// How many changes are named, and how many of them with their text.
+const NAMED_MAX: usize = 500;
+
+/// What a restore would do.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Difference {
+    /// How many things are new.
+    pub added: u64,
+    /// How many are there and differ.
+    pub changed: u64,
+    /// How many are there as they were backed up.
+    pub unchanged: u64,
+    /// Whether what the backup does not have is removed.
+    pub delete_extra: bool,
+    /// The first changes by name.
+    pub changes: Vec<Change>,
+    /// What is there and not in the backup.
+    pub extra: Vec<AnyPath>,
+    /// Whether owners can be given: only root can.
+    pub owners: bool,
+    /// The members that have to be written.
+    #[serde(skip)]
+    pub write: HashSet<PathMark>,
+    /// All members.
+    #[serde(skip)]
+    pub all: HashSet<PathMark>,
+}
+
+/// A path in sixteen bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct PathMark([u8; 16]);
+
+impl PathMark {
+    pub(super) fn of(path: &[u8]) -> Self {
+        let hash = crate::codec::Hash::of(path);
+        Self(hash.0.first_chunk().copied().unwrap_or_default())
+    }
+}
+
+/// A path of any bytes: in JSON a string, or its bytes in hexadecimal; for people without anything that a terminal obeys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AnyPath(pub PathBuf);
+
+impl AsRef<Path> for AnyPath {
+    fn as_ref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Serialize for AnyPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        EntryPath(self.0.as_os_str().as_bytes().to_vec()).serialize(serializer)
+    }
+}
+
+impl fmt::Display for AnyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string_lossy();
+        text.chars().try_for_each(|letter| {
+            if letter.is_control() { write!(f, "{}", letter.escape_default()) } else { write!(f, "{letter}") }
+        })
+    }
+}
+
+/// One change.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Change {
+    /// Where.
+    pub path: AnyPath,
+    /// What would be different: `added`, or `content`, `mode 0644 -> 0600` and so on.
+    pub what: Vec<String>,
+    /// The lines that differ, of a small text file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+impl Difference {
+    /// Takes note of a member that is not there.
+    pub(super) fn add(&mut self, mark: PathMark, path: PathBuf) {
+        self.added += 1;
+        self.note(mark, Change { path: AnyPath(path), what: vec!["added".to_owned()], text: None });
+    }
+
+    /// Takes note of a member that differs.
+    pub(super) fn change(&mut self, mark: PathMark, change: Change) {
+        self.changed += 1;
+        self.note(mark, change);
+    }
+
+    fn note(&mut self, mark: PathMark, change: Change) {
+        self.write.insert(mark);
+        if self.changes.len() < NAMED_MAX {
+            self.changes.push(change);
+        }
+    }
+
+    /// Whether the text of one more change is wanted.
+    pub(super) fn has_room(&self) -> bool {
+        self.changes.len() < NAMED_MAX
+    }
+
+    /// Whether anything that is there would be another afterwards, or gone.
+    pub(super) fn touches_what_is_there(&self) -> bool {
+        self.changed > 0 || self.delete_extra && !self.extra.is_empty()
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for change in &self.changes {
+            let sign = if change.what == ["added"] { '+' } else { '~' };
+            let what = if sign == '+' { String::new() } else { format!(" ({})", change.what.join(", ")) };
+            writeln!(f, "{sign} {}{what}", change.path)?;
+            for line in change.text.iter().flat_map(|text| text.lines()) {
+                writeln!(f, "    {line}")?;
+            }
+        }
+        let named = self.changes.len() as u64;
+        if self.added + self.changed > named {
+            writeln!(f, "  and {} more", self.added + self.changed - named)?;
+        }
+        for path in &self.extra {
+            let fate = if self.delete_extra {
+                "not in the backup: will be removed"
+            } else {
+                "not in the backup: stays; --delete-extra removes it"
+            };
+            writeln!(f, "- {path} ({fate})")?;
+        }
+        let Self { added, changed, unchanged, extra, .. } = self;
+        write!(f, "{added} to add, {changed} to change, {unchanged} as they were, {} not in the backup", extra.len())?;
+        if !self.owners {
+            write!(f, "\nowners are neither compared nor restored: only root can give files away")?;
+        }
+        Ok(())
+    }
+}

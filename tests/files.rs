@@ -1,0 +1,9 @@
+//! Trees of files, backed up and restored by the program, with GNU tar and the file system's own programs as judges.
+
+mod files {
+    mod changing;
+    mod refused;
+    mod restore;
+    mod site;
+    mod whole;
+}

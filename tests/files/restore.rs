@@ -1,0 +1,99 @@
+//! Restores: the difference first, then file by file, and never anywhere else.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use super::site::{Site, below, mode, portrait};
+
+#[test]
+fn a_restore_in_place_shows_the_difference_and_changes_nothing_before_it_is_told_to() {
+    let site = Site::new("");
+    let changed = site.write("changed.conf", "one\ntwo\nthree\n");
+    let gone = site.write("gone.conf", "gone");
+    let open = site.write("mode", "m");
+    mode(&open, 0o640);
+    site.write("same", "same");
+    site.backup();
+    let before = portrait(&site.tree);
+    fs::write(&changed, "one\n2\nthree\n").expect("change a file");
+    fs::remove_file(&gone).expect("remove a file");
+    mode(&open, 0o666);
+    let new = site.write("new/file", "new");
+    let after = portrait(&site.tree);
+    let shown = site.run(&["restore", "files/tree"]);
+    for part in [
+        "changed.conf (content, time)",
+        "-2\n",
+        "+two\n",
+        "gone.conf\n",
+        "(mode 0666 -> 0640)",
+        "not in the backup: stays",
+        "add --apply",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert_eq!(portrait(&site.tree), after, "nothing was changed");
+    let inode = fs::metadata(site.tree.join("same")).expect("a file").ino();
+    site.run(&["restore", "files/tree", "--apply"]);
+    assert_eq!(fs::read_to_string(&new).expect("what the backup does not have stays"), "new");
+    assert_eq!(fs::metadata(site.tree.join("same")).expect("a file").ino(), inode, "what is the same is left alone");
+    site.run(&["restore", "files/tree", "--apply", "--delete-extra"]);
+    assert_eq!(portrait(&site.tree), before);
+    assert!(!below(&site.tree).iter().any(|path| path.to_string_lossy().contains(".holdfast")), "no draft is left");
+    let nothing = site.run(&["restore", "files/tree"]);
+    assert!(nothing.contains("0 to add, 0 to change"), "{nothing}");
+}
+
+#[test]
+fn an_older_backup_and_a_single_file_can_be_restored() {
+    let site = Site::new("");
+    let (a, b) = (site.write("a", "a1"), site.write("b", "b1"));
+    let first = site.backup();
+    fs::write(&a, "a2").expect("change a file");
+    fs::write(&b, "b2").expect("change a file");
+    site.backup();
+    let id = first["id"].as_str().expect("an id");
+    site.run(&["restore", "files/tree", "--backup", id, "--only", &a.display().to_string(), "--apply"]);
+    assert_eq!((fs::read_to_string(&a).expect("a"), fs::read_to_string(&b).expect("b")), ("a1".to_owned(), "b2".to_owned()));
+}
+
+#[test]
+fn no_link_in_the_target_leads_a_restore_elsewhere() {
+    let site = Site::new("");
+    site.write("sub/file", "from the backup");
+    site.backup();
+    let outside = site.scratch.new_directory("outside");
+    fs::write(outside.join("file"), "outside").expect("write a file");
+    fs::remove_dir_all(site.tree.join("sub")).expect("remove a directory");
+    symlink(&outside, site.tree.join("sub")).expect("link");
+    let shown = site.run(&["restore", "files/tree"]);
+    assert!(shown.contains("sub (becomes a directory)"), "{shown}");
+    site.run(&["restore", "files/tree", "--apply"]);
+    assert_eq!(fs::read_to_string(outside.join("file")).expect("a file"), "outside");
+    assert_eq!(fs::read_to_string(site.tree.join("sub/file")).expect("a file"), "from the backup");
+    fs::remove_dir_all(site.tree.join("sub")).expect("remove a directory");
+    symlink(&outside, site.tree.join("sub")).expect("link");
+    let only = site.tree.join("sub/file").display().to_string();
+    let said = site.refusal(&["restore", "files/tree", "--apply", "--only", &only]);
+    assert!(said.contains("is in the way"), "{said}");
+    assert_eq!(fs::read_to_string(outside.join("file")).expect("a file"), "outside");
+}
+
+#[test]
+fn a_damaged_archive_is_named_before_anything_is_written() {
+    let site = Site::new("");
+    site.write("a", "a".repeat(100_000));
+    site.backup();
+    let archive = site.stored().into_iter().find(|path| path.to_string_lossy().ends_with("files.tar.zst")).expect("the archive");
+    let mut bytes = fs::read(&archive).expect("an object");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&archive, bytes).expect("write an object");
+    let (to, tree) = site.target("restored");
+    let said = site.refusal(&["restore", "files/tree", "--to", &to]);
+    assert!(said.contains("files.tar.zst"), "{said}");
+    assert!(!tree.exists());
+    let output = site.try_run(&["verify"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("files.tar.zst"));
+}

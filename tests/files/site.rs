@@ -1,0 +1,129 @@
+//! What these tests share: a tree of files, a repository, and the program.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use pg_fixtures::Scratch;
+use serde_json::Value;
+
+/// A repository, a configuration, and the tree `files/tree`.
+pub struct Site {
+    pub scratch: Scratch,
+    configuration: PathBuf,
+    /// The tree.
+    pub tree: PathBuf,
+}
+
+impl Site {
+    /// A site whose section has these lines besides the path.
+    pub fn new(more: &str) -> Self {
+        let scratch = Scratch::new();
+        let tree = scratch.path().join("tree");
+        fs::create_dir(&tree).expect("create the tree");
+        let site = Self { configuration: scratch.path().join("holdfast.toml"), tree, scratch };
+        site.configure(more);
+        site.run(&["init"]);
+        site
+    }
+
+    pub fn configure(&self, more: &str) {
+        let (root, tree) = (self.scratch.path().display(), self.tree.display());
+        let text = format!("[repository]\nurl = \"file://{root}/repository\"\n[files.tree]\npaths = [\"{tree}\"]\n{more}\n");
+        fs::write(&self.configuration, text).expect("write the configuration");
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+        command.args(arguments).env("HOLDFAST_CONFIG", &self.configuration);
+        command
+    }
+
+    pub fn try_run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("run the program")
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self.try_run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.run(&[arguments, &["--output", "json", "--quiet"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// Takes a backup and returns what was said of it.
+    pub fn backup(&self) -> Value {
+        self.json(&["backup", "files/tree"])
+    }
+
+    /// What a failing command says.
+    pub fn refusal(&self, arguments: &[&str]) -> String {
+        let output = self.try_run(arguments);
+        assert!(!output.status.success(), "{arguments:?} succeeded: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stderr).expect("text")
+    }
+
+    pub fn listed(&self) -> usize {
+        self.json(&["backups"])["backups"].as_array().map_or(0, Vec::len)
+    }
+
+    /// The files below the folder of all backups' content.
+    pub fn stored(&self) -> Vec<PathBuf> {
+        below(&self.scratch.path().join("repository/files/tree/data")).into_iter().filter(|path| path.is_file()).collect()
+    }
+
+    /// A directory that a restore goes to, and the tree in it.
+    pub fn target(&self, name: &str) -> (String, PathBuf) {
+        let to = self.scratch.path().join(name);
+        let tree = to.join(self.tree.strip_prefix("/").expect("an absolute path"));
+        (to.display().to_string(), tree)
+    }
+
+    /// Writes a file of the tree.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.tree.join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("create a folder");
+        fs::write(&path, content).expect("write a file");
+        path
+    }
+}
+
+/// Everything below a directory, sorted.
+pub fn below(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    paths
+        .into_iter()
+        .flat_map(
+            |path| if path.is_dir() && !path.is_symlink() { [vec![path.clone()], below(&path)].concat() } else { vec![path] },
+        )
+        .collect()
+}
+
+pub fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set the mode");
+}
+
+/// The output of another program, which must succeed.
+pub fn output<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("run {program}: {error}"));
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Everything about a tree that a restore has to bring back, as `find`, `getfattr` and `b3sum` tell it.
+pub fn portrait(tree: &Path) -> String {
+    let script = r"
+        cd $0 && find . ! -type s -printf '%p %y %m %U %G %s %T@ %l\n' | sort
+        find . -type f -links +1 -printf '%i %p\n' | sort -k2 | awk '{ if (!($1 in seen)) seen[$1] = $2; print $2, seen[$1] }'
+        find . -type f -print0 | sort -z | xargs -0 -r b3sum
+        find . -print0 | sort -z | xargs -0 -r getfattr -h -d -m - --absolute-names 2>/dev/null
+        true";
+    output("bash", &[OsStr::new("-c"), OsStr::new(script), tree.as_os_str()])
+}
