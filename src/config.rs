@@ -19,6 +19,6 @@ pub use error::{Error, Result};
 pub use load::{default_path, load, parse};
 pub use pattern::Pattern;
 pub use plain::{Duration, StoreUrl};
-pub use resources::Files;
+pub use resources::{Command, Files};
 pub use schema::{Agent, Config, Postgres, RepositorySection, ServerSideEncryption, UploadChecksum};
 pub use secret::Secret;

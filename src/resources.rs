@@ -4,6 +4,7 @@
 //! when everything of it is stored and checked; of one that fails or is cancelled, the content is removed. A restore is planned first,
 //! and what carries the plan out decides nothing. `docs/architecture.md` says how a kind is added.
 
+pub mod command;
 mod failure;
 pub mod files;
 pub mod postgres;
@@ -22,6 +23,7 @@ pub use failure::{Error, Explained, Result};
 pub use progress::{Doing, Progress};
 pub use registry::{all, find};
 pub use run::{BackedUp, Run};
+use verified::is_locked;
 pub use verified::{Damage, Verified};
 
 use crate::repository::{BackupEntry, Listed, Repository, ResourceName};
@@ -103,6 +105,8 @@ pub enum RestoreOptions {
     None,
     /// For a cluster.
     Postgres(Box<postgres::RestoreRequest>),
+    /// For the output of a program.
+    Command(command::RestoreRequest),
     /// For trees of files.
     Files(files::RestoreRequest),
 }

@@ -6,7 +6,7 @@ use super::{Config, Error, Result};
 use crate::repository::ResourceKind;
 
 /// What later versions configure; said plainly, because to ignore it could store a secret in the clear or keep nothing.
-const NOT_YET: [(&str, &str); 10] = [
+const NOT_YET: [(&str, &str); 9] = [
     ("copies", "offsite copies"),
     ("alerts", "alerts"),
     ("schedule", "schedules"),
@@ -15,7 +15,6 @@ const NOT_YET: [(&str, &str); 10] = [
     ("drill", "scheduled drills"),
     ("bucket", "buckets as resources"),
     ("redis", "Redis as a resource"),
-    ("command", "the output of programs as a resource"),
     ("dump", "logical dumps as a resource"),
 ];
 
@@ -138,6 +137,18 @@ mod tests {
         let config = parse(&good, Path::new("/c")).expect("a valid configuration");
         let names: Vec<String> = config.resources().map(|name| name.to_string()).collect();
         assert_eq!(names, ["postgres/main", "files/a", "files/b"]);
+    }
+
+    #[test]
+    fn a_program_whose_output_would_lie_in_the_clear_is_refused_with_the_line() {
+        let section = "[command.secrets]\nrun = [\"kubectl\"]\n";
+        assert!(refusal(&format!("{GOOD}{section}")).contains(":5: the output of a program is stored encrypted only"));
+        let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+        let encrypted = format!("{GOOD}[encryption]\nrecipients = [\"{recipient}\"]\n");
+        let config = parse(&format!("{encrypted}{section}"), Path::new("/c")).expect("a valid configuration");
+        let (name, command) = config.commands().next().expect("a program");
+        assert_eq!((name.to_string().as_str(), command.timeout.0.as_secs()), ("command/secrets", 60));
+        assert!(refusal(&format!("{encrypted}[command.secrets]\nrun = []\n")).contains(":7: run names no program"));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The sections of resources other than clusters, and what must hold among them.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Config, Pattern};
+use super::{Config, Duration, Pattern, Secret};
 use crate::repository::{ResourceKind, ResourceName};
 
 /// `[files.NAME]`: trees of files.
@@ -21,7 +22,40 @@ pub struct Files {
     pub one_file_system: bool,
 }
 
+/// `[command.NAME]`: the output of a program.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The program and its arguments; no shell reads them.
+    pub run: Vec<String>,
+    /// How long it may take.
+    #[serde(default = "default_timeout")]
+    pub timeout: Duration,
+    /// What is added to its environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, Secret>,
+    /// The directory that it runs in.
+    pub cwd: Option<PathBuf>,
+}
+
+const fn default_timeout() -> Duration {
+    Duration(std::time::Duration::from_secs(60))
+}
+
+impl Command {
+    /// The name of the program.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        self.run.first().map_or("", String::as_str)
+    }
+}
+
 impl Config {
+    /// The programs whose output is kept, with their resource names. Names were checked when the file was read.
+    pub fn commands(&self) -> impl Iterator<Item = (ResourceName, &Command)> {
+        self.command.iter().filter_map(|(name, section)| Some((ResourceName::new(ResourceKind::Command, name).ok()?, section)))
+    }
+
     /// The trees of files with their resource names. Names were checked when the file was read.
     pub fn files(&self) -> impl Iterator<Item = (ResourceName, &Files)> {
         self.files.iter().filter_map(|(name, section)| Some((ResourceName::new(ResourceKind::Files, name).ok()?, section)))
@@ -31,13 +65,27 @@ impl Config {
     pub(super) fn wrong_resource(&self) -> Option<(ResourceKind, String, String)> {
         let names = self.names().map(|(kind, name)| (kind, name, ResourceName::new(kind, name)));
         let mut wrong = names.filter_map(|(kind, name, parsed)| Some((kind, name.to_owned(), parsed.err()?.to_string())));
-        wrong.next().or_else(|| self.wrong_paths())
+        wrong.next().or_else(|| self.wrong_paths()).or_else(|| self.wrong_command())
     }
 
     /// The kinds and names of all sections.
     fn names(&self) -> impl Iterator<Item = (ResourceKind, &str)> {
         let clusters = self.postgres.keys().map(|name| (ResourceKind::Postgres, name.as_str()));
-        clusters.chain(self.files.keys().map(|name| (ResourceKind::Files, name.as_str())))
+        let files = self.files.keys().map(|name| (ResourceKind::Files, name.as_str()));
+        clusters.chain(files).chain(self.command.keys().map(|name| (ResourceKind::Command, name.as_str())))
+    }
+
+    /// A program that is none, or whose output would lie in the clear.
+    fn wrong_command(&self) -> Option<(ResourceKind, String, String)> {
+        let wrong = |section: &Command| {
+            if section.program().is_empty() {
+                return Some("run names no program; write it as in run = [\"kubectl\", \"get\", \"secrets\"]");
+            }
+            let clear =
+                "the output of a program is stored encrypted only: set [encryption] recipients ('holdfast key new' makes a key)";
+            self.encryption.recipients.is_empty().then_some(clear)
+        };
+        self.command.iter().find_map(|(name, section)| Some((ResourceKind::Command, name.clone(), wrong(section)?.to_owned())))
     }
 
     /// Paths that are no absolute plain paths, that are in two resources, or one within the other.

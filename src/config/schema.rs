@@ -7,7 +7,7 @@ use std::time::Duration as StdDuration;
 
 use serde::Deserialize;
 
-use super::{Duration, EncryptionSection, Error, Files, Result, Secret, StoreUrl};
+use super::{Command, Duration, EncryptionSection, Error, Files, Result, Secret, StoreUrl};
 use crate::codec::Compression;
 use crate::repository::{ResourceKind, ResourceName};
 use crate::storage::open::Location;
@@ -31,6 +31,9 @@ pub struct Config {
     /// Trees of files, by name.
     #[serde(default)]
     pub files: BTreeMap<String, Files>,
+    /// The programs whose output is kept, by name.
+    #[serde(default)]
+    pub command: BTreeMap<String, Command>,
     /// The file that this was read from, for the commands that it hands the configuration to.
     #[serde(skip)]
     pub path: PathBuf,
@@ -159,7 +162,8 @@ impl Config {
 
     /// The names of all resources, in the order of kinds and names.
     pub fn resources(&self) -> impl Iterator<Item = ResourceName> {
-        self.clusters().map(|(name, _)| name).chain(self.files().map(|(name, _)| name))
+        let others = self.files().map(|(name, _)| name).chain(self.commands().map(|(name, _)| name));
+        self.clusters().map(|(name, _)| name).chain(others)
     }
 
     /// The name of one resource; where none is named, of the only one there is.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Resource, files, postgres};
+use super::{Resource, command, files, postgres};
 use crate::config::{self, Config};
 use crate::repository::ResourceName;
 
@@ -12,6 +12,7 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Resource>> {
     let mut all: Vec<Arc<dyn Resource>> = Vec::new();
     all.extend(config.clusters().map(|(name, section)| Arc::new(postgres::Cluster::new(name, section, &config.path)) as _));
     all.extend(config.files().map(|(name, section)| Arc::new(files::Trees::new(name, section)) as _));
+    all.extend(config.commands().map(|(name, section)| Arc::new(command::Output::new(name, section)) as _));
     all
 }
 

@@ -46,6 +46,14 @@ impl Verified {
         self.damage.is_empty()
     }
 
+    /// Takes note that no identity is at hand that opens the backup.
+    pub fn say_sealed(&mut self) {
+        let sealed = "no identity is at hand: what is stored has the hashes of the catalog, and was not looked into";
+        if !self.compared.iter().any(|compared| compared == sealed) {
+            self.compared.push(sealed.to_owned());
+        }
+    }
+
     /// Takes note of damage.
     pub fn add_damage(&mut self, object: impl Into<String>, detail: impl Into<String>) {
         self.damage.push(Damage { object: object.into(), detail: detail.into() });
@@ -65,6 +73,7 @@ impl Verified {
                 self.add_damage(object, detail);
                 Ok(None)
             }
+            Err(error @ Codec { .. }) if is_locked(&error) => Err(error.into()),
             Err(error @ (Codec { .. } | Misplaced { .. })) => {
                 self.add_damage(object, error.to_string());
                 Ok(None)
@@ -133,6 +142,11 @@ impl Verified {
             }
             let key = backups.key(&backup.id, &object.name);
             let frames = backups.get_frames(&backup.id, &object.name).await;
+            if frames.as_ref().is_err_and(is_locked) {
+                self.read_stored(run, backup, object).await?;
+                self.say_sealed();
+                continue;
+            }
             if let Some(frames) = self.note(&key, frames)? {
                 let content = backups.read_whole(&backup.id, object, &frames);
                 self.read_content(run, &key, object, content, |_| ()).await?;
@@ -140,4 +154,9 @@ impl Verified {
         }
         Ok(())
     }
+}
+
+/// Whether only the right key is missing.
+pub(super) const fn is_locked(error: &repository::Error) -> bool {
+    matches!(error, repository::Error::Codec { source, .. } if source.is_locked())
 }

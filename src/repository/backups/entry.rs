@@ -132,6 +132,8 @@ pub struct FilesBackup {
 pub struct CommandBackup {
     /// The object with what it wrote to standard output.
     pub content: String,
+    /// Shows whether the output of another run is the same, and nothing else.
+    pub digest: ChangeDigest,
 }
 
 /// What a base backup is of, and between which positions it was taken.

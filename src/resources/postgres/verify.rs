@@ -7,7 +7,7 @@ use crate::repository::{self, BackupEntry, BackupObject, Backups, EntryKind, Pac
 use crate::resources::postgres::archive::coverage::stored_through;
 use crate::resources::postgres::backup::manifest::ManifestReader;
 use crate::resources::postgres::backup::tally::FileTally;
-use crate::resources::{Result, Run, Verified};
+use crate::resources::{Result, Run, Verified, is_locked};
 
 /// Reads back a base backup and the WAL that it needs.
 pub(super) async fn verify(run: &Run, backup: &BackupEntry) -> Result<Verified> {
@@ -15,6 +15,14 @@ pub(super) async fn verify(run: &Run, backup: &BackupEntry) -> Result<Verified> 
     let work = Work { run, backup, backups: run.repository.backups(&backup.resource) };
     let mut verified = Verified::begin(backup);
     run.progress.expect(backup.plain_bytes + detail.stop_lsn.bytes_since(detail.start_lsn));
+    if work.is_sealed().await {
+        verified.say_sealed();
+        for object in &backup.objects {
+            verified.read_stored(run, backup, object).await?;
+        }
+        work.wal_is_there(&mut verified).await?;
+        return Ok(verified);
+    }
     let files = work.packs(&mut verified).await?;
     work.manifest(files, &mut verified).await?;
     work.wal(&mut verified).await?;
@@ -93,10 +101,15 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Reads the WAL without which the backup is not consistent.
-    async fn wal(&self, verified: &mut Verified) -> Result<()> {
+    /// Whether no identity is at hand that opens the backup.
+    async fn is_sealed(&self) -> bool {
+        let Some((pack, ..)) = self.backup.packs().first().copied() else { return false };
+        self.backups.get_index(&self.backup.id, pack).await.as_ref().is_err_and(is_locked)
+    }
+
+    /// Whether there is WAL from the start to the stop without a hole: that shows without a key.
+    async fn wal_is_there(&self, verified: &mut Verified) -> Result<WalArchive> {
         let detail = self.backup.postgres();
-        self.run.progress.say(format!("reading WAL from {} to {}", detail.start_lsn, detail.stop_lsn));
         let lineage = self.run.repository.lineage_of(&self.backup.resource, detail.system_id).await?;
         let archive = self.run.repository.wal(&self.backup.resource, &lineage);
         let coverage = stored_through(&archive, detail.timeline, detail.start_lsn..detail.stop_lsn).await?;
@@ -104,6 +117,14 @@ impl Work<'_> {
             let detail = format!("WAL of timeline {} from {} to {} is not there", detail.timeline, coverage.end, detail.stop_lsn);
             verified.add_damage(format!("{}/wal", self.backup.resource), detail);
         }
+        Ok(archive)
+    }
+
+    /// Reads the WAL without which the backup is not consistent.
+    async fn wal(&self, verified: &mut Verified) -> Result<()> {
+        let detail = self.backup.postgres();
+        self.run.progress.say(format!("reading WAL from {} to {}", detail.start_lsn, detail.stop_lsn));
+        let archive = self.wal_is_there(verified).await?;
         let size = archive.segment_size();
         let last = SegmentNumber::before(detail.stop_lsn, size).0;
         let sound_before = verified.damage.len();

@@ -1,0 +1,6 @@
+//! The output of a program, kept and brought back, with a script that behaves as `kubectl get secrets -o yaml` does.
+
+mod command {
+    mod kept;
+    mod site;
+}

@@ -1,0 +1,88 @@
+//! What these tests share: an encrypted repository, a program, and its output.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use pg_fixtures::Scratch;
+use serde_json::Value;
+
+/// A secret as such programs print it: base64 in YAML.
+pub const SECRETS: &str = "apiVersion: v1\nitems:\n- data:\n    password: bWFyc2hhbGwtaXNsYW5k\n  kind: Secret\n";
+
+/// An encrypted repository and the program whose output is kept.
+pub struct Site {
+    pub scratch: Scratch,
+    configuration: PathBuf,
+    pub program: PathBuf,
+}
+
+impl Site {
+    pub fn new(more: &str) -> Self {
+        let scratch = Scratch::new();
+        let site = Self { configuration: scratch.path().join("holdfast.toml"), program: scratch.path().join("kubectl"), scratch };
+        site.prints(SECRETS);
+        let key = site.scratch.path().join("key");
+        let made = Command::new("age-keygen").arg("-o").arg(&key).output().expect("run age-keygen");
+        let recipient = String::from_utf8_lossy(&made.stderr).trim().trim_start_matches("Public key: ").to_owned();
+        let root = site.scratch.path().display();
+        let text = format!(
+            "[repository]\nurl = \"file://{root}/repository\"\n[encryption]\nrecipients = [\"{recipient}\"]\n\
+             identity_file = \"{}\"\n[command.secrets]\nrun = [\"{}\", \"get\", \"secrets\"]\n{more}\n",
+            key.display(),
+            site.program.display(),
+        );
+        fs::write(&site.configuration, text).expect("write the configuration");
+        site.run(&["init"]);
+        site
+    }
+
+    /// Makes the program one that prints this.
+    pub fn prints(&self, text: &str) {
+        self.does(&format!("cat <<'END'\n{text}END"));
+    }
+
+    /// Makes the program one that does this.
+    pub fn does(&self, script: &str) {
+        fs::write(&self.program, format!("#!/bin/bash\n{script}\n")).expect("write the program");
+        fs::set_permissions(&self.program, fs::Permissions::from_mode(0o755)).expect("make it one");
+    }
+
+    pub fn try_run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+        command.args(arguments).env("HOLDFAST_CONFIG", &self.configuration).output().expect("run the program")
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self.try_run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.run(&[arguments, &["--output", "json", "--quiet"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    pub fn refusal(&self, arguments: &[&str]) -> String {
+        let output = self.try_run(arguments);
+        assert!(!output.status.success(), "{arguments:?} succeeded: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stderr).expect("text")
+    }
+
+    pub fn listed(&self) -> usize {
+        self.json(&["backups"])["backups"].as_array().map_or(0, Vec::len)
+    }
+
+    /// The files that hold the content of backups.
+    pub fn stored(&self) -> Vec<PathBuf> {
+        files_below(&self.scratch.path().join("repository/command/secrets/data"))
+    }
+}
+
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
