@@ -6,19 +6,25 @@
 mod encryption;
 mod environment;
 mod error;
+mod keep;
 mod load;
 mod pattern;
 mod plain;
 mod resources;
+mod schedule;
 mod schema;
 mod secret;
+mod upkeep;
 
 pub use encryption::{AskPassphrase, EncryptionSection};
 pub use environment::{Environment, environment};
 pub use error::{Error, Result};
+pub use keep::{Keep, Period};
 pub use load::{default_path, load, parse};
 pub use pattern::Pattern;
 pub use plain::{Duration, StoreUrl};
 pub use resources::{Command, Files};
+pub use schedule::{Objectives, OnChange, Schedule, Zone, system_time_zone};
 pub use schema::{Agent, Config, Postgres, RepositorySection, ServerSideEncryption, UploadChecksum};
 pub use secret::Secret;
+pub use upkeep::Upkeep;

@@ -6,12 +6,9 @@ use super::{Config, Error, Result};
 use crate::repository::ResourceKind;
 
 /// What later versions configure; said plainly, because to ignore it could store a secret in the clear or keep nothing.
-const NOT_YET: [(&str, &str); 9] = [
+const NOT_YET: [(&str, &str); 6] = [
     ("copies", "offsite copies"),
     ("alerts", "alerts"),
-    ("schedule", "schedules"),
-    ("keep", "retention"),
-    ("objectives", "objectives"),
     ("drill", "scheduled drills"),
     ("bucket", "buckets as resources"),
     ("redis", "Redis as a resource"),
@@ -48,6 +45,9 @@ pub fn parse(text: &str, path: &Path) -> Result<Config> {
     })?;
     if let Some((kind, name, why)) = config.wrong_resource() {
         return Err(invalid(line_of_section(text, kind, &name), why));
+    }
+    if let Some((offset, detail)) = config.contradiction() {
+        return Err(invalid(line_of(text, offset), detail));
     }
     config.path = path.to_owned();
     Ok(config)
@@ -149,6 +149,35 @@ mod tests {
         let (name, command) = config.commands().next().expect("a program");
         assert_eq!((name.to_string().as_str(), command.timeout.0.as_secs()), ("command/secrets", 60));
         assert!(refusal(&format!("{encrypted}[command.secrets]\nrun = []\n")).contains(":7: run names no program"));
+    }
+
+    #[test]
+    fn schedules_and_retention_that_make_no_sense_are_refused_with_their_line() {
+        for (line, message) in [
+            ("schedule = \"0 0 30 2 *\"", ":5: '0 0 30 2 *' never comes"),
+            ("schedule = { cron = \"0 0 * * *\", time_zone = \"Mars\" }", ":5: "),
+            ("keep = {}", ":5: this retention would keep nothing"),
+            ("keep = { within = \"0d\" }", ":5: '0d' is not a length of time"),
+            ("keep = { within = \"30d\", at_least = 0 }", ":5: at_least = 0 would keep nothing"),
+            ("keep = { witin = \"30d\" }", ":5: unknown key 'witin'; did you mean 'within'?"),
+            ("keep_wal = \"7d\"", ":5: keep_wal needs keep"),
+            ("objectives = { rpo = \"often\" }", ":5: 'often' is not a duration"),
+        ] {
+            let refused = refusal(&format!("{GOOD}{line}\n"));
+            assert!(refused.contains(message), "{line}: {refused}");
+        }
+    }
+
+    #[test]
+    fn schedules_and_retention_are_read() {
+        let more = "schedule = { cron = \"0 2 * * *\", time_zone = \"Europe/Berlin\", jitter = \"5m\" }\n\
+                    keep = { within = \"30d\", monthly = 12 }\nkeep_wal = \"8d\"\nobjectives = { rto = \"1h\", rpo = \"1d\" }\n";
+        let config = parse(&format!("{GOOD}{more}"), Path::new("/c")).expect("a valid configuration");
+        let (name, _) = config.cluster(None).expect("the only cluster");
+        let upkeep = config.upkeep(&name).expect("it is configured");
+        assert_eq!(upkeep.schedule.map(ToString::to_string), Some("0 2 * * * Europe/Berlin".to_owned()));
+        assert_eq!(upkeep.keep.map(|keep| (keep.at_least, keep.monthly)), Some((1, 12)));
+        assert_eq!(upkeep.objectives.rpo.map(|rpo| rpo.0.as_secs()), Some(86400));
     }
 
     #[test]

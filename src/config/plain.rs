@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
 
-/// A length of time, written as `500ms`, `1s`, `5m`, `2h`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A length of time, written as `500ms`, `1s`, `5m`, `2h`, `1d`; a day has 24 hours.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(pub std::time::Duration);
 
 impl fmt::Debug for Duration {
@@ -19,8 +19,9 @@ impl std::str::FromStr for Duration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refused = || format!("'{text}' is not a duration; write it as in 500ms, 1s, 5m or 2h");
-        let parsed: jiff::SignedDuration = text.parse().map_err(|_| refused())?;
+        let refused = || format!("'{text}' is not a duration; write it as in 500ms, 1s, 5m, 2h or 1d");
+        let span: jiff::Span = text.parse().map_err(|_| refused())?;
+        let parsed = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| refused())?;
         std::time::Duration::try_from(parsed).map(Self).map_err(|_| refused())
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Config, Duration, Pattern, Secret};
+use super::{Config, Duration, Keep, Objectives, OnChange, Pattern, Schedule, Secret};
 use crate::repository::{ResourceKind, ResourceName};
 
 /// `[files.NAME]`: trees of files.
@@ -20,6 +20,15 @@ pub struct Files {
     /// Whether other file systems that are mounted in the trees are left out.
     #[serde(default)]
     pub one_file_system: bool,
+    /// When it is backed up.
+    pub schedule: Option<Schedule>,
+    /// Whether it is backed up when it changes.
+    pub on_change: Option<OnChange>,
+    /// Which backups are kept; all of them where it is not given.
+    pub keep: Option<Keep>,
+    /// What it has to keep to.
+    #[serde(default)]
+    pub objectives: Objectives,
 }
 
 /// `[command.NAME]`: the output of a program.
@@ -36,6 +45,15 @@ pub struct Command {
     pub env: BTreeMap<String, Secret>,
     /// The directory that it runs in.
     pub cwd: Option<PathBuf>,
+    /// When it is backed up.
+    pub schedule: Option<Schedule>,
+    /// Whether it is backed up when it changes.
+    pub on_change: Option<OnChange>,
+    /// Which backups are kept; all of them where it is not given.
+    pub keep: Option<Keep>,
+    /// What it has to keep to.
+    #[serde(default)]
+    pub objectives: Objectives,
 }
 
 const fn default_timeout() -> Duration {

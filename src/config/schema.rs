@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration as StdDuration;
 
 use serde::Deserialize;
+use toml::Spanned;
 
-use super::{Command, Duration, EncryptionSection, Error, Files, Result, Secret, StoreUrl};
+use super::{
+    Command, Duration, EncryptionSection, Error, Files, Keep, Objectives, Period, Result, Schedule, Secret, StoreUrl, Zone,
+};
 use crate::codec::Compression;
 use crate::repository::{ResourceKind, ResourceName};
 use crate::storage::open::Location;
@@ -63,6 +67,9 @@ pub struct RepositorySection {
     /// The checksum that the service verifies each upload with.
     #[serde(default)]
     pub upload_checksum: UploadChecksum,
+    /// After so long a backup, a restore or a scheduled run that gives no sign of life counts as dead.
+    #[serde(default = "default_lease")]
+    pub lease: Duration,
     /// Credentials; by default those of the AWS credential chain.
     pub access_key_id: Option<Secret>,
     /// The secret that belongs to `access_key_id`.
@@ -103,6 +110,10 @@ pub struct Agent {
     pub socket: PathBuf,
     /// The user that PostgreSQL runs as: besides root and the agent's own user the only one for whom WAL is stored.
     pub archive_user: String,
+    /// The time zone of schedules that name none, and of `keep`'s days; the system's where it is not given.
+    pub time_zone: Option<Zone>,
+    /// How many scheduled backups may run at once.
+    pub jobs_at_once: NonZeroUsize,
 }
 
 impl Default for Agent {
@@ -111,6 +122,8 @@ impl Default for Agent {
             listen: SocketAddr::from(([127, 0, 0, 1], 9187)),
             socket: PathBuf::from("/run/holdfast/agent.sock"),
             archive_user: "postgres".to_owned(),
+            time_zone: None,
+            jobs_at_once: NonZeroUsize::new(2).expect("two is not zero"),
         }
     }
 }
@@ -136,6 +149,15 @@ pub struct Postgres {
     /// The `application_name` of the receiver: what stands in `synchronous_standby_names`.
     #[serde(default = "default_application_name")]
     pub application_name: String,
+    /// When base backups are taken.
+    pub schedule: Option<Schedule>,
+    /// Which base backups are kept; all of them where it is not given.
+    pub keep: Option<Keep>,
+    /// How far back any moment can be restored, where that is to differ from what `keep` keeps.
+    pub keep_wal: Option<Spanned<Period>>,
+    /// What it has to keep to.
+    #[serde(default)]
+    pub objectives: Objectives,
 }
 
 const fn yes() -> bool {
@@ -148,6 +170,10 @@ fn default_slot() -> String {
 
 fn default_application_name() -> String {
     "holdfast".to_owned()
+}
+
+const fn default_lease() -> Duration {
+    Duration(StdDuration::from_mins(2))
 }
 
 const fn default_max_delay() -> Duration {
