@@ -11,6 +11,7 @@ mod encryption;
 mod error;
 mod gaps;
 mod keys;
+mod leases;
 mod marker;
 mod name;
 mod record;
@@ -30,6 +31,9 @@ pub use conflicts::Conflict;
 pub use encryption::{Encryption, Sample};
 pub use error::{Error, Result};
 pub use gaps::{Gap, GapCause};
+pub use leases::{
+    Acquired, HeldLease, Holder, Lease, LeaseName, LeaseRecord, LeaseState, Leases, Protects, Standing, StoreClock, Terms,
+};
 pub use marker::Marker;
 pub use name::{ResourceKind, ResourceName, ResourceNameError};
 pub use record::{Damaged, Listed};

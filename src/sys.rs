@@ -3,4 +3,5 @@
 pub mod buffer;
 pub mod clock;
 pub mod durable;
+pub mod host;
 pub mod local_postgres;

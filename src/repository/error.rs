@@ -97,6 +97,14 @@ pub enum Error {
         /// The store's URL.
         store: String,
     },
+    /// Somebody has taken a lease over, or broken it, because its holder gave no sign of life.
+    #[error("the lease {lease} on {resource} was lost: it was not renewed in time, and somebody relied on that")]
+    LeaseLost {
+        /// The lease.
+        lease: String,
+        /// The resource.
+        resource: String,
+    },
     /// A worker thread ended without a result.
     #[error("a worker ended early: {detail}")]
     Interrupted {
@@ -111,7 +119,7 @@ impl Error {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Storage(error) => error.is_retryable(),
-            Self::Interrupted { .. } => true,
+            Self::Interrupted { .. } | Self::LeaseLost { .. } => true,
             _ => false,
         }
     }
@@ -141,6 +149,9 @@ impl Error {
                 "check conninfo and repository url; if this cluster really continues under that name (pg_upgrade, a new initdb), run 'holdfast init --new-lineage'"
             }
             Self::UnknownResource { .. } => "check the name and the repository url; 'holdfast init' prepares a new resource",
+            Self::LeaseLost { .. } => {
+                "this process or the store stood still for longer than [repository] lease: raise it if that is usual, and try again"
+            }
             Self::Interrupted { .. } => return None,
         };
         Some(text.to_owned())

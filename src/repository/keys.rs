@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::leases::LeaseName;
 use super::{BackupId, ResourceName};
 use crate::pg::{Lsn, SegmentName, SystemId, TimelineId, WalFileName};
 use crate::storage::ObjectKey;
@@ -102,4 +103,33 @@ pub(super) fn data_folder(resource: &ResourceName, id: &BackupId) -> String {
 /// A part of a backup's content; `name` is made of digits, letters, `.`, `-` and `_`.
 pub(super) fn data(resource: &ResourceName, id: &BackupId, name: &str) -> ObjectKey {
     key(format!("{resource}/data/{id}/{name}"))
+}
+
+pub(super) fn leases(resource: &ResourceName) -> String {
+    format!("{resource}/leases/")
+}
+
+/// The generations of one lease.
+pub(super) fn lease_folder(resource: &ResourceName, name: &LeaseName) -> String {
+    format!("{resource}/leases/{name}/")
+}
+
+pub(super) fn lease(resource: &ResourceName, name: &LeaseName, generation: u64) -> ObjectKey {
+    key(format!("{resource}/leases/{name}/{generation:012}.json"))
+}
+
+/// Objects that are stored only to see what time the store has.
+pub(super) fn lease_clocks(resource: &ResourceName) -> String {
+    format!("{resource}/leases/clock/")
+}
+
+pub(super) fn lease_clock(resource: &ResourceName, mark: u64) -> ObjectKey {
+    key(format!("{resource}/leases/clock/{mark:010X}.json"))
+}
+
+/// The lease and the generation that a key is of; `None` for what is no generation.
+pub(super) fn parse_lease(key: &ObjectKey) -> Option<(LeaseName, u64)> {
+    let mut parts = key.as_str().rsplit('/');
+    let generation = parts.next()?.strip_suffix(".json")?.parse().ok()?;
+    Some((LeaseName::parse(parts.next()?)?, generation))
 }

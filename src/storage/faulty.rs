@@ -113,7 +113,11 @@ impl Fault {
 pub struct Faulty {
     inner: Arc<dyn Store>,
     state: Arc<Mutex<State>>,
+    loose: bool,
 }
+
+/// How long a store without conditions takes between looking and putting.
+const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Default, Debug)]
 struct State {
@@ -125,7 +129,22 @@ impl Faulty {
     /// Decorates a store; it does not fail yet.
     #[must_use]
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, state: Arc::default() }
+        Self { inner, state: Arc::default(), loose: false }
+    }
+
+    /// The same without conditional puts: it looks whether there is an object, and puts its own a moment later, whatever came in between.
+    #[must_use]
+    pub fn without_conditions(inner: Arc<dyn Store>) -> Self {
+        Self { loose: true, ..Self::new(inner) }
+    }
+
+    async fn put_loosely(&self, key: &ObjectKey, body: Bytes) -> Result<Put> {
+        if self.inner.size(key).await?.is_some() {
+            return Ok(Put::AlreadyExists);
+        }
+        tokio::time::sleep(LOOK).await;
+        self.inner.delete(key).await?;
+        self.inner.put_if_absent(key, body).await.map(|_| Put::Created)
     }
 
     /// Adds a fault. Where several strike, the one added first does.
@@ -203,7 +222,7 @@ impl Store for Faulty {
     }
 
     fn conditional_put(&self) -> ConditionalPut {
-        self.inner.conditional_put()
+        if self.loose { ConditionalPut::LookedUp } else { self.inner.conditional_put() }
     }
 
     fn set_conditional_put(&self, found: ConditionalPut) {
@@ -211,7 +230,8 @@ impl Store for Faulty {
     }
 
     async fn put_if_absent(&self, key: &ObjectKey, body: Bytes) -> Result<Put> {
-        Ok(self.struck(Operation::Put, key.as_str(), self.inner.put_if_absent(key, body)).await?.0)
+        let put = async { if self.loose { self.put_loosely(key, body).await } else { self.inner.put_if_absent(key, body).await } };
+        Ok(self.struck(Operation::Put, key.as_str(), put).await?.0)
     }
 
     async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>> {
