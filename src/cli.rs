@@ -11,12 +11,15 @@ mod check;
 mod context;
 mod demo;
 mod exit;
+mod expire;
+mod hold;
 mod init;
 mod key;
 mod live;
 mod output;
 mod restore;
 mod running;
+mod signals;
 mod status;
 mod verify;
 mod wal;
@@ -63,6 +66,9 @@ async fn dispatch(arguments: Arguments, output: Output) -> Outcome {
         Verb::Agent(options) => agent::run(&context, &options).await,
         Verb::Restore(options) => restore::run(&context, &options).await,
         Verb::Verify(options) => verify::run(&context, &options).await,
+        Verb::Expire(options) => expire::run(&context, &options).await,
+        Verb::Hold(options) => hold::hold(&context, &options).await,
+        Verb::Release(options) => hold::release(&context, &options).await,
         Verb::Wal(options) => wal::run(&context, &options).await,
         Verb::Key(command) => key::run(&context, &command).await,
         Verb::Check(options) => check::run(&context, &options).await,

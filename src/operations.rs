@@ -2,8 +2,10 @@
 
 pub mod check;
 pub mod demo;
+pub mod expire;
 pub mod keys;
 pub mod prepare;
 pub mod resources;
 pub mod status;
+pub mod upkeep;
 pub mod windows;

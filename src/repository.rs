@@ -10,14 +10,18 @@ mod conflicts;
 mod encryption;
 mod error;
 mod gaps;
+mod holds;
+mod horizons;
 mod keys;
 mod leases;
 mod marker;
 mod name;
 mod record;
+mod runs;
 mod wal;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -31,12 +35,15 @@ pub use conflicts::Conflict;
 pub use encryption::{Encryption, Sample};
 pub use error::{Error, Result};
 pub use gaps::{Gap, GapCause};
+pub use holds::Hold;
+pub use horizons::Horizon;
 pub use leases::{
     Acquired, HeldLease, Holder, Lease, LeaseName, LeaseRecord, LeaseState, Leases, Protects, Standing, StoreClock, Terms,
 };
 pub use marker::Marker;
 pub use name::{ResourceKind, ResourceName, ResourceNameError};
 pub use record::{Damaged, Listed};
+pub use runs::{Job, JobRun, Outcome};
 pub use wal::{Lineage, NewLineage, Slice, StoredWal, WalAbout, WalArchive, WalObject, WalSource};
 
 use crate::codec::{
@@ -63,7 +70,11 @@ pub struct Repository {
     store: Arc<dyn Store>,
     compression: Compression,
     encryption: Encryption,
+    lease_time: Duration,
 }
+
+/// How long a lease lasts without being renewed, where nothing else is said.
+const LEASE: Duration = Duration::from_mins(2);
 
 impl Repository {
     /// Opens the repository in `store`; `compression` is for what is written from now on, whatever stands there is read.
@@ -72,7 +83,7 @@ impl Repository {
     /// `Error::NotInitialized` where no marker is found, `Error::NewerFormat` where a newer version wrote it.
     pub async fn open(store: Arc<dyn Store>, compression: Compression) -> Result<Self> {
         marker::read(store.as_ref()).await?;
-        Ok(Self { store, compression, encryption: Encryption::default() })
+        Ok(Self { store, compression, encryption: Encryption::default(), lease_time: LEASE })
     }
 
     /// Makes `store` a repository; one that is there already is opened.
@@ -81,7 +92,7 @@ impl Repository {
     /// As `open`, and when the marker cannot be stored.
     pub async fn create(store: Arc<dyn Store>, compression: Compression) -> Result<(Self, Stored)> {
         let stored = marker::create(store.as_ref()).await?;
-        Ok((Self { store, compression, encryption: Encryption::default() }, stored))
+        Ok((Self { store, compression, encryption: Encryption::default(), lease_time: LEASE }, stored))
     }
 
     /// The same repository, new objects encrypted to these recipients, and encrypted ones opened with these identities.
@@ -106,6 +117,18 @@ impl Repository {
     #[must_use]
     pub const fn compression(&self) -> Compression {
         self.compression
+    }
+
+    /// The same, with leases that last so long without being renewed.
+    #[must_use]
+    pub fn with_lease_time(self, lease_time: Duration) -> Self {
+        Self { lease_time, ..self }
+    }
+
+    /// How long a lease lasts without being renewed.
+    #[must_use]
+    pub const fn lease_time(&self) -> Duration {
+        self.lease_time
     }
 
     /// The WAL of one lineage of a PostgreSQL resource.

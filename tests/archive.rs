@@ -18,6 +18,8 @@ mod memory;
 mod promotion;
 #[path = "archive/revert.rs"]
 mod revert;
+#[path = "archive/schedule.rs"]
+mod schedule;
 #[path = "archive/site.rs"]
 mod site;
 #[path = "archive/streaming.rs"]

@@ -4,6 +4,7 @@ mod restore {
     mod damage;
     mod quiet;
     mod refused;
+    mod retention;
     mod support;
     mod targets;
 }

@@ -141,7 +141,7 @@ mod tests {
             stored: Some(Lsn(0x1_0000_0000)),
             ..ReceiverStatus::default()
         };
-        let status = AgentStatus::new(clock::now(), clock::now(), Some(4096), vec![cluster]);
+        let status = AgentStatus::new(clock::now(), clock::now(), Some(4096), vec![cluster], vec![]);
         let text = render(&status);
         assert!(text.contains("\nholdfast_wal_stored_lsn_bytes{resource=\"postgres/main\"} 4294967296\n"), "{text}");
         assert!(text.contains("# TYPE holdfast_wal_streaming gauge\nholdfast_wal_streaming{resource=\"postgres/main\"} 1\n"));

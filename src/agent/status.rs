@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::scheduler::JobStatus;
 use crate::resources::postgres::archive::ReceiverStatus;
 
 /// The state of the agent.
@@ -20,14 +21,24 @@ pub struct AgentStatus {
     pub ailments: Vec<String>,
     /// The clusters whose WAL is streamed.
     pub clusters: Vec<ReceiverStatus>,
+    /// What is done of itself.
+    #[serde(default)]
+    pub jobs: Vec<JobStatus>,
 }
 
 impl AgentStatus {
     /// The state at `at`.
     #[must_use]
-    pub fn new(started_at: Timestamp, at: Timestamp, resident_bytes: Option<u64>, clusters: Vec<ReceiverStatus>) -> Self {
-        let ailments = clusters.iter().filter_map(|cluster| cluster.ailment(at)).collect();
-        Self { version: env!("CARGO_PKG_VERSION").to_owned(), started_at, at, resident_bytes, ailments, clusters }
+    pub fn new(
+        started_at: Timestamp,
+        at: Timestamp,
+        resident_bytes: Option<u64>,
+        clusters: Vec<ReceiverStatus>,
+        jobs: Vec<JobStatus>,
+    ) -> Self {
+        let ailing = clusters.iter().filter_map(|cluster| cluster.ailment(at));
+        let ailments = ailing.chain(jobs.iter().filter_map(JobStatus::ailment)).collect();
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), started_at, at, resident_bytes, ailments, clusters, jobs }
     }
 
     /// Whether everything does its work.

@@ -1,82 +1,130 @@
-//! One task for every cluster and every service; each is started again when it fails, and none ends another.
+//! One task for every cluster, every resource and every service; none ends another.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::inspection::Inspection;
-use super::{AgentStatus, http, memory, socket};
-use crate::config::{Config, Postgres};
+use super::receivers::Receivers;
+use super::scheduler::{Board, Shared, tend};
+use super::{AgentStatus, http, memory, socket, systemd};
+use crate::config::Config;
 use crate::repository::{Repository, ResourceName};
-use crate::resources::postgres::archive::{self, Receiver, Report, State, Trouble};
 use crate::sys::clock;
 
-/// How long a task that failed rests before it is started again.
-const REST: Duration = Duration::from_secs(5);
 /// So long after an upload was last touched it counts as given up. A running one is touched far more often.
 const UNFINISHED: Duration = Duration::from_hours(48);
 
 /// The agent.
 #[derive(Debug)]
 pub struct Agent {
-    config: Config,
+    config: watch::Sender<Arc<Config>>,
     repository: Repository,
     started_at: Timestamp,
-    reports: Vec<(ResourceName, Report)>,
+    receivers: Receivers,
+    board: Board,
 }
 
 impl Agent {
     /// The agent of a configuration. Does nothing yet.
     #[must_use]
     pub fn new(config: Config, repository: Repository) -> Arc<Self> {
-        let streamed = config.clusters().filter(|(_, cluster)| cluster.stream);
-        let reports = streamed.map(|(resource, _)| (resource.clone(), Report::new(&resource))).collect();
-        Arc::new(Self { config, repository, started_at: clock::now(), reports })
-    }
-
-    /// The configuration.
-    #[must_use]
-    pub const fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// The repository.
-    #[must_use]
-    pub const fn repository(&self) -> &Repository {
-        &self.repository
+        let (config, _) = watch::channel(Arc::new(config));
+        let (receivers, board) = (Receivers::default(), Board::default());
+        Arc::new(Self { config, repository, started_at: clock::now(), receivers, board })
     }
 
     /// The status of this moment.
     #[must_use]
     pub fn status(&self) -> AgentStatus {
-        let clusters = self.reports.iter().map(|(_, report)| report.status()).collect();
-        AgentStatus::new(self.started_at, clock::now(), memory::resident_bytes(), clusters)
+        let (clusters, jobs) = (self.receivers.statuses(), self.board.all());
+        AgentStatus::new(self.started_at, clock::now(), memory::resident_bytes(), clusters, jobs)
+    }
+
+    /// Takes on another configuration while it runs. A backup that is running goes on as it began.
+    pub fn reload(&self, config: Config) {
+        let before = Arc::clone(&self.config.borrow());
+        if before.repository.url != config.repository.url || before.agent.listen != config.agent.listen {
+            tracing::warn!("another [repository] url or [agent] listen is taken on when the agent is restarted");
+        }
+        self.config.send_replace(Arc::new(config));
+        tracing::info!("the configuration was read anew");
     }
 
     /// Runs everything until it is asked to stop, and then until what was received is stored, as far as the store takes it.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
-        tasks.spawn(http::serve(Arc::clone(&self), self.config.agent.listen, stop.clone()));
+        let listen = self.config.borrow().agent.listen;
+        tasks.spawn(http::serve(Arc::clone(&self), listen, stop.clone()));
         tasks.spawn(sweep(self.repository.clone()));
-        tasks.spawn(socket::serve(self.config.clone(), self.repository.clone(), stop.clone()));
-        for (resource, cluster) in self.config.clusters() {
-            let report = self.reports.iter().find(|(name, _)| *name == resource).map(|(_, report)| report.clone());
-            let (repository, cluster) = (self.repository.clone(), cluster.clone());
-            tasks.spawn(Inspection { repository, resource, cluster, report }.run(stop.clone()));
-        }
-        for (resource, report) in &self.reports {
-            let Ok((resource, cluster)) = self.config.cluster(Some(resource)) else { continue };
-            let (repository, cluster) = (self.repository.clone(), cluster.clone());
-            tasks.spawn(supervise(repository, resource, cluster, report.clone(), stop.clone()));
-        }
+        tasks.spawn(systemd::watchdog(stop.clone()));
+        let followed = Arc::clone(&self).follow(&stop);
+        followed.await;
+        self.receivers.ended().await;
         while let Some(ended) = tasks.join_next().await {
-            if let Err(panic) = ended {
-                tracing::error!("a task of the agent failed: {panic}");
+            report(ended);
+        }
+    }
+
+    /// Keeps what runs in line with the configuration, until the agent is asked to stop.
+    async fn follow(self: Arc<Self>, stop: &CancellationToken) {
+        let mut config = self.config.subscribe();
+        let places = Arc::new(Semaphore::new(config.borrow().agent.jobs_at_once.get()));
+        let shared = Shared {
+            repository: self.repository.clone(),
+            config: config.clone(),
+            board: self.board.clone(),
+            places,
+            stop: stop.clone(),
+        };
+        let (mut tended, mut tasks) = (BTreeSet::<ResourceName>::new(), JoinSet::new());
+        let mut sockets = JoinSet::new();
+        while !stop.is_cancelled() {
+            let current = Arc::clone(&config.borrow_and_update());
+            self.receivers.apply(&current, &self.repository, stop);
+            let answering = stop.child_token();
+            sockets.spawn(socket::serve(Config::clone(&current), self.repository.clone(), answering.clone()));
+            for resource in current.resources().filter(|resource| !tended.contains(resource)).collect::<Vec<_>>() {
+                tended.insert(resource.clone());
+                tasks.spawn(tend_one(shared.clone(), resource));
+            }
+            tokio::select! {
+                // The sender lives as long as the agent.
+                changed = config.changed() => drop(changed),
+                () = stop.cancelled() => {}
+                Some(ended) = tasks.join_next() => forget(&mut tended, ended),
+            }
+            answering.cancel();
+            while let Some(ended) = sockets.join_next().await {
+                report(ended);
             }
         }
+        while let Some(ended) = tasks.join_next().await {
+            forget(&mut tended, ended);
+        }
+    }
+}
+
+async fn tend_one(shared: Shared, resource: ResourceName) -> ResourceName {
+    tend(shared, resource.clone()).await;
+    resource
+}
+
+/// A resource that is not tended any more is tended anew should it come back.
+fn forget(tended: &mut BTreeSet<ResourceName>, ended: Result<ResourceName, tokio::task::JoinError>) {
+    match ended {
+        Ok(resource) => drop(tended.remove(&resource)),
+        Err(panic) => tracing::error!("a task of the scheduler failed; restart the agent: {panic}"),
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(panic) = ended {
+        tracing::error!("a task of the agent failed: {panic}");
     }
 }
 
@@ -87,41 +135,4 @@ async fn sweep(repository: Repository) {
         Ok(removed) => tracing::info!(removed, "removed what unfinished uploads had left behind"),
         Err(error) => tracing::warn!("what unfinished uploads left behind could not be removed: {error}"),
     }
-}
-
-/// Keeps the receiver of a cluster running.
-async fn supervise(repository: Repository, resource: ResourceName, cluster: Postgres, report: Report, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        let Some(trouble) = receive(&repository, &resource, &cluster, &report, &stop).await else { return };
-        tracing::error!(%resource, hint = trouble.hint, "the receiver failed: {}", trouble.message);
-        report.update(|status| {
-            status.state = State::Waiting;
-            status.trouble = Some(trouble);
-        });
-        tokio::select! {
-            () = tokio::time::sleep(REST) => {}
-            () = stop.cancelled() => {}
-        }
-    }
-}
-
-/// Runs a receiver; what it failed of, if it did not just stop.
-async fn receive(
-    repository: &Repository,
-    resource: &ResourceName,
-    cluster: &Postgres,
-    report: &Report,
-    stop: &CancellationToken,
-) -> Option<Trouble> {
-    let receiver = match Receiver::new(repository.clone(), resource.clone(), cluster, report.clone()) {
-        Ok(receiver) => receiver,
-        Err(error) => return Some(trouble(&error)),
-    };
-    let stop = stop.clone();
-    let running = tokio::spawn(async move { receiver.run(&stop).await });
-    running.await.err().map(|panic| Trouble::now(panic.to_string(), None))
-}
-
-fn trouble(error: &archive::Error) -> Trouble {
-    Trouble::now(error.to_string(), error.hint())
 }

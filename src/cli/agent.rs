@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Failure, Outcome, context, exit};
-use crate::agent::Agent;
+use super::{Context, Failure, Outcome, context, exit, signals};
+use crate::agent::{Agent, systemd};
 use crate::config::Config;
 use crate::repository::{self, Repository};
 use crate::storage::retry::Policy;
@@ -26,12 +26,37 @@ pub(super) struct Options {}
 
 pub(super) async fn run(context: &Context, _options: &Options) -> Outcome {
     let config = context.config()?;
-    let stop = stop_signal()?;
+    let stop = signals::stop()?;
     let Some(repository) = open_repository(&config, &stop).await? else { return Ok(exit::DONE) };
     tracing::info!(repository = repository.store().url(), version = env!("CARGO_PKG_VERSION"), "the agent begins");
-    Agent::new(config, repository).run(stop).await;
+    let agent = Agent::new(config, repository);
+    let reloading = tokio::spawn(reload(context.clone(), Arc::clone(&agent), hangups()?));
+    systemd::ready();
+    let running = tokio::spawn(agent.run(stop.clone()));
+    stop.cancelled().await;
+    systemd::stopping();
+    running.await.map_err(|panic| Failure::new(format!("the agent failed: {panic}")))?;
+    reloading.abort();
     tracing::info!("the agent has stopped");
     Ok(exit::DONE)
+}
+
+fn hangups() -> Result<Signal, Failure> {
+    signal(SignalKind::hangup()).map_err(|error| Failure::new(format!("signals cannot be received: {error}")))
+}
+
+/// Reads the configuration anew on each SIGHUP. One that is wrong changes nothing.
+async fn reload(context: Context, agent: Arc<Agent>, mut hangups: Signal) {
+    while hangups.recv().await.is_some() {
+        systemd::reloading();
+        match context.config() {
+            Ok(config) => agent.reload(config),
+            Err(failure) => {
+                tracing::error!(hint = failure.hint, "the configuration stays as it was: {}", failure.message);
+            }
+        }
+        systemd::ready();
+    }
 }
 
 /// Waits for a store that cannot be used yet; none if the agent is asked to stop meanwhile.
@@ -40,7 +65,10 @@ async fn open_repository(config: &Config, stop: &CancellationToken) -> Result<Op
     while !stop.is_cancelled() {
         let failure = match open_store(config).await {
             Ok(store) => match Repository::open(store, config.repository.compression).await {
-                Ok(repository) => return Ok(Some(repository.with_encryption(context::encryption(config)))),
+                Ok(repository) => {
+                    let repository = repository.with_encryption(context::encryption(config));
+                    return Ok(Some(repository.with_lease_time(config.repository.lease.0)));
+                }
                 Err(error @ repository::Error::Storage(_)) => Failure::from(error),
                 Err(error) => return Err(error.into()),
             },
@@ -61,22 +89,4 @@ async fn open_repository(config: &Config, stop: &CancellationToken) -> Result<Op
 async fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     let policy = Policy { deadline: STORE_PATIENCE, ..Policy::default() };
     Ok(storage::open::open(&config.repository.location()?, policy).await?)
-}
-
-/// Cancelled by SIGTERM and by SIGINT.
-fn stop_signal() -> Result<CancellationToken, Failure> {
-    let failed = |error: std::io::Error| Failure::new(format!("signals cannot be received: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let stop = CancellationToken::new();
-    let cancelled = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("asked to stop: what was received is stored first");
-        cancelled.cancel();
-    });
-    Ok(stop)
 }

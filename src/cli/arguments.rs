@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{agent, backup, backups, check, demo, init, key, restore, status, verify, wal};
+use super::{agent, backup, backups, check, demo, expire, hold, init, key, restore, status, verify, wal};
 
 /// Makes PostgreSQL recoverable to any moment, and proves that it can.
 #[derive(Parser)]
@@ -59,6 +59,12 @@ pub(super) enum Verb {
     Restore(Box<restore::Options>),
     /// Read backups back and check every byte; ends with 1 if one is damaged
     Verify(verify::Options),
+    /// Apply retention: remove backups and WAL that nothing needs
+    Expire(expire::Options),
+    /// Keep a backup whatever retention says
+    Hold(hold::HoldOptions),
+    /// End the holds on a backup
+    Release(hold::ReleaseOptions),
     /// Single WAL files in and out, and what is stored
     Wal(wal::Options),
     /// Make an identity for encryption; list who can read what

@@ -5,11 +5,14 @@ use serde::Serialize;
 
 use super::{Context, Outcome, context, exit, live};
 use crate::agent::AgentStatus;
+use crate::config::Config;
 use crate::operations::check::{
     Finding, Level, REPOSITORY, check_cluster, check_encryption, check_repository, check_resource, worst,
 };
-use crate::repository::{ResourceKind, ResourceName};
+use crate::operations::upkeep::{judge_upkeep, upkeep_status};
+use crate::repository::{Repository, ResourceKind, ResourceName};
 use crate::resources;
+use crate::sys::clock;
 
 /// What `check` takes.
 #[derive(Args)]
@@ -48,6 +51,11 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
             findings.extend(check_resource(repository.as_ref(), resource.as_ref()).await);
         }
     }
+    if let Some(repository) = &repository {
+        for resource in config.resources().filter(|resource| options.resource.as_ref().is_none_or(|wanted| wanted == resource)) {
+            findings.extend(upkeep(repository, &config, &resource).await);
+        }
+    }
     findings.extend(live::status(config.agent.listen).await.iter().flat_map(from_agent));
     let report = Report { level: worst(&findings), findings };
     context.output.result(&report, text);
@@ -56,6 +64,15 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
         Level::Warning => exit::FAILED,
         Level::Critical => exit::CRITICAL,
     })
+}
+
+/// Whether what is to be done of itself is done.
+async fn upkeep(repository: &Repository, config: &Config, resource: &ResourceName) -> Vec<Finding> {
+    let objectives = config.upkeep(resource).map(|upkeep| upkeep.objectives).unwrap_or_default();
+    match upkeep_status(repository, config, resource).await {
+        Ok(status) => judge_upkeep(&status, objectives, clock::now()),
+        Err(error) => vec![Finding::bad(Level::Critical, &resource.to_string(), error.to_string(), error.hint())],
+    }
 }
 
 fn text(report: &Report) -> String {

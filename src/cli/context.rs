@@ -36,7 +36,7 @@ impl Context {
     /// The repository, which `init` has created.
     pub(super) async fn repository(&self, config: &Config) -> Result<Repository, Failure> {
         let repository = Repository::open(open_store(config).await?, config.repository.compression).await?;
-        Ok(repository.with_encryption(encryption(config)))
+        Ok(repository.with_encryption(encryption(config)).with_lease_time(config.repository.lease.0))
     }
 }
 

@@ -9,8 +9,9 @@ use super::{Context, Outcome, exit, live};
 use crate::agent::AgentStatus;
 use crate::operations::resources::{ResourceStatus, resource_status};
 use crate::operations::status::{ClusterStatus, Noted, cluster_status};
+use crate::operations::upkeep::{UpkeepStatus, upkeep_status};
 use crate::operations::windows::Window;
-use crate::repository::{Conflict, Gap, GapCause, ResourceKind, ResourceName};
+use crate::repository::{self, Conflict, Gap, GapCause, JobRun, ResourceKind, ResourceName};
 
 /// What `status` takes.
 #[derive(Args)]
@@ -25,6 +26,7 @@ struct Report {
     repository: String,
     clusters: Vec<ClusterStatus>,
     resources: Vec<ResourceStatus>,
+    upkeep: Vec<UpkeepStatus>,
     agent: Option<AgentStatus>,
     #[serde(skip)]
     streamed: Vec<ResourceName>,
@@ -36,21 +38,23 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
         config.resource(options.resource.as_ref())?;
     }
     let repository = context.repository(&config).await?;
-    let mut clusters = Vec::new();
+    let (mut clusters, mut upkeep) = (Vec::new(), Vec::new());
     for (resource, _) in config.clusters() {
         if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) {
             clusters.push(cluster_status(&repository, &resource).await?);
+            upkeep.push(upkeep_status(&repository, &config, &resource).await?);
         }
     }
     let mut resources = Vec::new();
     for resource in config.resources().filter(|resource| resource.kind() != ResourceKind::Postgres) {
         if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) {
             resources.push(resource_status(&repository, &resource).await?);
+            upkeep.push(upkeep_status(&repository, &config, &resource).await?);
         }
     }
     let agent = live::status(config.agent.listen).await;
     let streamed = config.clusters().filter(|(_, cluster)| cluster.stream).map(|(name, _)| name).collect();
-    let report = Report { repository: repository.store().url(), clusters, resources, agent, streamed };
+    let report = Report { repository: repository.store().url(), clusters, resources, upkeep, agent, streamed };
     context.output.result(&report, Report::text);
     Ok(exit::DONE)
 }
@@ -61,12 +65,20 @@ impl Report {
         for cluster in &self.clusters {
             lines.push(String::new());
             lines.extend(cluster_lines(cluster));
+            lines.extend(self.upkeep_of(&cluster.resource));
             if self.streamed.contains(&cluster.resource) {
                 lines.extend(live::lines(self.agent.as_ref(), &cluster.resource));
             }
         }
-        lines.extend(self.resources.iter().flat_map(resource_lines));
+        for resource in &self.resources {
+            lines.extend(resource_lines(resource));
+            lines.extend(self.upkeep_of(&resource.resource));
+        }
         lines.join("\n")
+    }
+
+    fn upkeep_of(&self, resource: &ResourceName) -> impl Iterator<Item = String> {
+        self.upkeep.iter().filter(move |upkeep| upkeep.resource == *resource).flat_map(upkeep_lines)
     }
 }
 
@@ -101,6 +113,22 @@ fn cluster_lines(cluster: &ClusterStatus) -> Vec<String> {
     lines.extend(cluster.damaged.iter().map(|record| format!("  {}", damaged(record).replace('\n', "\n  "))));
     lines.push(format!("  proven at {}", cluster.proven_at));
     lines
+}
+
+fn upkeep_lines(upkeep: &UpkeepStatus) -> Vec<String> {
+    let next = upkeep.schedule.as_ref().zip(upkeep.next_backup);
+    let next = next.map(|(schedule, next)| format!("  next backup {next} (schedule {schedule})"));
+    let late = (upkeep.missed > 0).then(|| "  A BACKUP IS OVERDUE".to_owned());
+    let runs = upkeep.last_backup.iter().chain(&upkeep.last_expire).map(run_line);
+    next.into_iter().chain(late).chain(runs).collect()
+}
+
+fn run_line(run: &JobRun) -> String {
+    let how = match &run.outcome {
+        repository::Outcome::Done { remark, .. } => format!("done in {} ms: {remark}", run.took_ms),
+        repository::Outcome::Failed { error, .. } => format!("FAILED (attempt {}): {error}", run.attempt),
+    };
+    format!("  last {} {} on {}: {how}", run.job.as_str(), run.started_at, run.host)
 }
 
 fn window_line(window: &Window) -> String {

@@ -6,10 +6,11 @@ use super::{Config, Error, Result};
 use crate::repository::ResourceKind;
 
 /// What later versions configure; said plainly, because to ignore it could store a secret in the clear or keep nothing.
-const NOT_YET: [(&str, &str); 6] = [
+const NOT_YET: [(&str, &str); 7] = [
     ("copies", "offsite copies"),
     ("alerts", "alerts"),
     ("drill", "scheduled drills"),
+    ("on_change", "backups on change"),
     ("bucket", "buckets as resources"),
     ("redis", "Redis as a resource"),
     ("dump", "logical dumps as a resource"),

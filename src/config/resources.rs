@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Config, Duration, Keep, Objectives, OnChange, Pattern, Schedule, Secret};
+use super::{Config, Duration, Keep, Objectives, Pattern, Schedule, Secret};
 use crate::repository::{ResourceKind, ResourceName};
 
 /// `[files.NAME]`: trees of files.
@@ -22,8 +22,6 @@ pub struct Files {
     pub one_file_system: bool,
     /// When it is backed up.
     pub schedule: Option<Schedule>,
-    /// Whether it is backed up when it changes.
-    pub on_change: Option<OnChange>,
     /// Which backups are kept; all of them where it is not given.
     pub keep: Option<Keep>,
     /// What it has to keep to.
@@ -47,8 +45,6 @@ pub struct Command {
     pub cwd: Option<PathBuf>,
     /// When it is backed up.
     pub schedule: Option<Schedule>,
-    /// Whether it is backed up when it changes.
-    pub on_change: Option<OnChange>,
     /// Which backups are kept; all of them where it is not given.
     pub keep: Option<Keep>,
     /// What it has to keep to.

@@ -180,6 +180,16 @@ const fn default_max_delay() -> Duration {
     Duration(StdDuration::from_secs(1))
 }
 
+impl Postgres {
+    /// Whether a receiver of the one does for the other: only what concerns it is compared.
+    #[must_use]
+    pub fn receives_like(&self, other: &Self) -> bool {
+        let what = |section: &Self| (section.stream, section.max_delay, section.synchronous);
+        let names = |section: &Self| (section.slot.clone(), section.application_name.clone());
+        self.conninfo == other.conninfo && what(self) == what(other) && names(self) == names(other)
+    }
+}
+
 impl Config {
     /// The PostgreSQL clusters with their resource names. Names were checked when the file was read.
     pub fn clusters(&self) -> impl Iterator<Item = (ResourceName, &Postgres)> {

@@ -34,14 +34,14 @@ impl Config {
             }),
             ResourceKind::Files => self.files.get(resource.name()).map(|section| Upkeep {
                 schedule: section.schedule.as_ref(),
-                on_change: section.on_change,
+                on_change: None,
                 keep: section.keep.as_ref(),
                 keep_wal: None,
                 objectives: section.objectives,
             }),
             ResourceKind::Command => self.command.get(resource.name()).map(|section| Upkeep {
                 schedule: section.schedule.as_ref(),
-                on_change: section.on_change,
+                on_change: None,
                 keep: section.keep.as_ref(),
                 keep_wal: None,
                 objectives: section.objectives,
@@ -57,7 +57,8 @@ impl Config {
 
     /// Two keys that do not go together: where in the text, and why.
     pub(super) fn contradiction(&self) -> Option<(usize, String)> {
-        let lonely = self.postgres.values().filter(|cluster| cluster.keep.is_none()).find_map(|cluster| cluster.keep_wal.as_ref());
+        let lonely =
+            self.postgres.values().filter(|cluster| cluster.keep.is_none()).find_map(|cluster| cluster.keep_wal.as_ref());
         lonely.map(|wal| {
             let why = "keep_wal needs keep: without it every backup is kept, and all WAL behind the first".to_owned();
             (wal.span().start, why)

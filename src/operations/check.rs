@@ -2,6 +2,7 @@
 
 mod cluster;
 mod encryption;
+mod objectives;
 mod resource;
 
 use std::sync::Arc;

@@ -20,6 +20,7 @@ pub use reader::Content;
 pub use writer::{ObjectWriter, OnStored, WriteLimits, Writers, WrittenObject};
 
 use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 
 use super::{Damaged, Error, Listed, Repository, ResourceName, Result, Stored, keys, record};
 use crate::storage::{ObjectKey, Put, list_all};
@@ -46,6 +47,18 @@ impl Backups {
     #[must_use]
     pub const fn resource(&self) -> &ResourceName {
         &self.resource
+    }
+
+    /// The leases on the resource.
+    #[must_use]
+    pub fn leases(&self) -> super::Leases {
+        self.repository.leases(&self.resource)
+    }
+
+    /// How long a lease lasts without being renewed.
+    #[must_use]
+    pub const fn lease_time(&self) -> std::time::Duration {
+        self.repository.lease_time()
     }
 
     /// Lists a backup in the catalog. The caller has made sure that everything it names is stored and checked.
@@ -95,6 +108,46 @@ impl Backups {
         found.records.sort_by(|a, b| (a.started_at, a.id.as_str()).cmp(&(b.started_at, b.id.as_str())));
         found.damaged.sort_by(|a, b| a.object.cmp(&b.object));
         Ok(found)
+    }
+
+    /// What `summary` makes of each entry and of the time at which the store says that it was listed, in no particular order. Holds
+    /// a few entries at a time.
+    ///
+    /// # Errors
+    /// As `list`. An entry that was removed meanwhile is left out.
+    pub async fn summaries<T>(&self, summary: impl Fn(BackupEntry, Timestamp) -> T) -> Result<Vec<T>> {
+        let listed = list_all(self.repository.store.as_ref(), &keys::backups(&self.resource)).await?;
+        let reads: Vec<_> = listed.into_iter().map(|line| async move { (self.read(&line.key).await, line.modified) }).collect();
+        let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
+        let mut summaries = Vec::new();
+        while let Some((read, stored_at)) = reads.next().await {
+            match read {
+                Ok(entry) => summaries.push(summary(entry, stored_at)),
+                Err(Error::Storage(error)) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(summaries)
+    }
+
+    /// Whether the catalog lists a backup.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn is_listed(&self, id: &BackupId) -> Result<bool> {
+        Ok(self.repository.store.size(&keys::backup(&self.resource, id)).await?.is_some())
+    }
+
+    /// Takes a backup off the catalog. Its content stays.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn unlist(&self, id: &BackupId) -> Result<()> {
+        Ok(self.repository.store.delete(&keys::backup(&self.resource, id)).await?)
+    }
+
+    pub(super) const fn repository(&self) -> &Repository {
+        &self.repository
     }
 
     async fn read(&self, key: &ObjectKey) -> Result<BackupEntry> {

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
+use jiff::Timestamp;
+
 use super::leases::LeaseName;
+use super::runs::Job;
 use super::{BackupId, ResourceName};
 use crate::pg::{Lsn, SegmentName, SystemId, TimelineId, WalFileName};
 use crate::storage::ObjectKey;
@@ -105,6 +108,42 @@ pub(super) fn data(resource: &ResourceName, id: &BackupId, name: &str) -> Object
     key(format!("{resource}/data/{id}/{name}"))
 }
 
+/// Below which the content of each backup has a folder.
+pub(super) fn data_folders(resource: &ResourceName) -> String {
+    format!("{resource}/data/")
+}
+
+pub(super) fn holds(resource: &ResourceName) -> String {
+    format!("{resource}/holds/")
+}
+
+pub(super) fn holds_of(resource: &ResourceName, id: &BackupId) -> String {
+    format!("{resource}/holds/{id}/")
+}
+
+pub(super) fn hold(resource: &ResourceName, id: &BackupId, mark: u64) -> ObjectKey {
+    key(format!("{resource}/holds/{id}/{mark:010X}.json"))
+}
+
+/// The backup that a hold is on.
+pub(super) fn parse_hold(key: &ObjectKey) -> Option<BackupId> {
+    key.as_str().rsplit('/').nth(1)?.parse().ok()
+}
+
+pub(super) fn horizons(resource: &ResourceName, system_id: SystemId) -> String {
+    format!("{resource}/horizons/{system_id}/")
+}
+
+pub(super) fn horizon(resource: &ResourceName, system_id: SystemId, timeline: TimelineId, below: Lsn) -> ObjectKey {
+    let folder = horizons(resource, system_id);
+    key(format!("{folder}{:08X}-{:016X}.json", timeline.0, below.0))
+}
+
+pub(super) fn parse_horizon(key: &ObjectKey) -> Option<(TimelineId, Lsn)> {
+    let (timeline, below) = key.file_name().strip_suffix(".json")?.split_once('-')?;
+    Some((TimelineId(u32::from_str_radix(timeline, 16).ok()?), Lsn(u64::from_str_radix(below, 16).ok()?)))
+}
+
 pub(super) fn leases(resource: &ResourceName) -> String {
     format!("{resource}/leases/")
 }
@@ -132,4 +171,15 @@ pub(super) fn parse_lease(key: &ObjectKey) -> Option<(LeaseName, u64)> {
     let mut parts = key.as_str().rsplit('/');
     let generation = parts.next()?.strip_suffix(".json")?.parse().ok()?;
     Some((LeaseName::parse(parts.next()?)?, generation))
+}
+
+/// The history of a job.
+pub(super) fn runs(resource: &ResourceName, job: Job) -> String {
+    format!("{resource}/runs/{}/", job.as_str())
+}
+
+/// Runs sort by the time at which they began.
+pub(super) fn run(resource: &ResourceName, job: Job, started_at: Timestamp, mark: u64) -> ObjectKey {
+    let time = started_at.strftime("%Y%m%dT%H%M%S%3fZ");
+    key(format!("{}{time}-{mark:010X}.json", runs(resource, job)))
 }

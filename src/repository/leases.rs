@@ -15,18 +15,15 @@
 
 mod claim;
 mod held;
-mod record;
+mod terms;
 
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
-
 pub use claim::{Acquired, Lease, Terms};
 pub use held::HeldLease;
-pub use record::{Holder, LeaseName, LeaseRecord, LeaseState, Protects};
+pub use terms::{Holder, LeaseName, LeaseRecord, LeaseState, Protects};
 
-use super::marker::to_json;
-use super::{Error, Repository, ResourceName, Result, keys};
+use super::{Error, Repository, ResourceName, Result, keys, record};
 use crate::storage::{Entry, list_all};
 use crate::sys::clock;
 use crate::sys::host;
@@ -123,9 +120,10 @@ impl Leases {
                 _ => last.push((name, generation, entry)),
             }
         }
-        let standing: futures_util::stream::FuturesUnordered<_> =
-            last.into_iter().map(|(name, generation, entry)| self.read(name, generation, entry)).collect();
-        let mut standing: Vec<Standing> = standing.try_filter_map(async |found| Ok(found)).try_collect().await?;
+        let mut standing = Vec::new();
+        for (name, generation, entry) in last {
+            standing.extend(self.read(name, generation, entry).await?);
+        }
         standing.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(standing)
     }
@@ -147,7 +145,7 @@ impl Leases {
     pub async fn store_clock(&self) -> Result<StoreClock> {
         let key = keys::lease_clock(&self.resource, host::mark());
         let store = &self.repository.store;
-        store.put_if_absent(&key, to_json(&serde_json::json!({ "by": host::name() }))).await?;
+        store.put_if_absent(&key, record::seal(&serde_json::json!({ "by": host::name() }))).await?;
         let read = clock::instant();
         let listed = store.list(key.as_str(), None, 1).await?;
         store.delete(&key).await?;
@@ -192,7 +190,7 @@ impl Leases {
             Err(error) if error.is_not_found() => return self.newest(&name).await,
             Err(error) => return Err(error.into()),
         };
-        let record = match serde_json::from_slice(&bytes) {
+        let record = match record::open(&entry.key, &bytes).and_then(|json| record::value(&entry.key, json)) {
             Ok(record) => record,
             Err(error) => self.unreadable(&entry, &error).await?,
         };
@@ -200,7 +198,7 @@ impl Leases {
     }
 
     /// A damaged record stands in the way for a day, and not for ever.
-    async fn unreadable(&self, entry: &Entry, error: &serde_json::Error) -> Result<LeaseRecord> {
+    async fn unreadable(&self, entry: &Entry, error: &Error) -> Result<LeaseRecord> {
         let now = self.store_clock().await?.now();
         if entry.modified.duration_until(now) < UNREADABLE.try_into().unwrap_or_default() {
             return Err(Error::Malformed { object: entry.key.to_string(), detail: error.to_string() });
@@ -221,7 +219,7 @@ impl Leases {
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error.into()),
                 Ok(bytes) => {
-                    let record = match serde_json::from_slice(&bytes) {
+                    let record = match record::open(&entry.key, &bytes).and_then(|json| record::value(&entry.key, json)) {
                         Ok(record) => record,
                         Err(error) => self.unreadable(&entry, &error).await?,
                     };

@@ -78,6 +78,18 @@ impl WalArchive {
         &self.repository
     }
 
+    /// The leases on the resource.
+    #[must_use]
+    pub fn leases(&self) -> super::Leases {
+        self.repository.leases(&self.resource)
+    }
+
+    /// How long a lease lasts without being renewed.
+    #[must_use]
+    pub const fn lease_time(&self) -> std::time::Duration {
+        self.repository.lease_time()
+    }
+
     /// The resource whose WAL this is.
     #[must_use]
     pub const fn resource(&self) -> &ResourceName {
@@ -205,12 +217,12 @@ impl WalArchive {
         }
     }
 
-    /// Takes back an object that the caller has just created itself, and of which nothing was acknowledged, because it turned out to
-    /// contradict what others had stored.
+    /// Removes an object: because retention wants it removed, or because the caller has just created it itself, nothing of it was
+    /// acknowledged, and it turned out to contradict what others had stored.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn withdraw(&self, object: &WalObject) -> Result<()> {
+    pub async fn delete(&self, object: &WalObject) -> Result<()> {
         Ok(self.repository.store.delete(&self.key_of(object)).await?)
     }
 

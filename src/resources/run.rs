@@ -43,10 +43,13 @@ impl Run {
     }
 
     /// Begins a backup of `resource`, whose stored bytes show in the progress.
-    #[must_use]
-    pub fn begin(&self, resource: &ResourceName, limits: WriteLimits) -> Draft {
+    ///
+    /// # Errors
+    /// When its lease cannot be stored.
+    pub async fn begin(&self, resource: &ResourceName, limits: WriteLimits) -> Result<Draft> {
         let progress = self.progress.clone();
-        Draft::begin(&self.repository, resource, limits, Arc::new(move |bytes| progress.stored(bytes)))
+        let on_stored = Arc::new(move |bytes| progress.stored(bytes));
+        Ok(Draft::begin(&self.repository, resource, limits, on_stored).await?)
     }
 
     /// Works until it is done or the run is cancelled.

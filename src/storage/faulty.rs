@@ -230,7 +230,8 @@ impl Store for Faulty {
     }
 
     async fn put_if_absent(&self, key: &ObjectKey, body: Bytes) -> Result<Put> {
-        let put = async { if self.loose { self.put_loosely(key, body).await } else { self.inner.put_if_absent(key, body).await } };
+        let put =
+            async { if self.loose { self.put_loosely(key, body).await } else { self.inner.put_if_absent(key, body).await } };
         Ok(self.struck(Operation::Put, key.as_str(), put).await?.0)
     }
 

@@ -74,7 +74,7 @@ async fn open(
     lineage: Option<SystemId>,
 ) -> repository::Result<(Repository, WalArchive)> {
     let repository = Repository::open(Arc::clone(store), config.repository.compression).await?;
-    let repository = repository.with_encryption(encryption(config));
+    let repository = repository.with_encryption(encryption(config)).with_lease_time(config.repository.lease.0);
     let lineage = match lineage {
         Some(system_id) => repository.lineage_of(resource, system_id).await?,
         None => repository.newest_lineage(resource).await?,

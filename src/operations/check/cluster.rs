@@ -1,5 +1,6 @@
 //! One cluster: can it be reached, is its WAL on the way, can it be restored.
 
+use super::objectives::check_rpo;
 use super::{Finding, Level};
 use crate::config::Postgres;
 use crate::operations::status::{ClusterStatus, Noted, cluster_status};
@@ -22,6 +23,9 @@ pub async fn check_cluster(repository: Option<&Repository>, resource: &ResourceN
     findings.extend(check_archiver(&object, cluster).await);
     if let Some(repository) = repository {
         findings.extend(check_stored(repository, resource, server.as_ref()).await);
+        if let (Some(rpo), Some(server)) = (cluster.objectives.rpo, &server) {
+            findings.extend(check_rpo(repository, resource, rpo, server).await);
+        }
     }
     findings
 }

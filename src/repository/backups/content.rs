@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{BackupEntry, BackupId, BackupObject, Backups, PackIndex, PackName};
 use crate::codec::{Encrypting, Hash, Reveal};
 use crate::repository::{Envelope, Error, Result, keys};
-use crate::storage::{ObjectKey, Upload, list_all};
+use crate::storage::{ObjectKey, Upload};
 
 impl Backups {
     /// Begins an object of a backup that is too large for memory.
@@ -94,19 +95,60 @@ impl Backups {
         keys::data(&self.resource, id, name).to_string()
     }
 
-    /// Removes the content of a backup that was never listed, or is not any more.
+    /// The backups that there is content of, listed or not.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn with_content(&self) -> Result<Vec<BackupId>> {
+        let folders = self.repository.store.folders(&keys::data_folders(&self.resource)).await?;
+        Ok(folders.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// How many objects a backup's content has, and what they take in the store, in bytes.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn measure_content(&self, id: &BackupId) -> Result<(u64, u64)> {
+        let (store, folder) = (self.repository.store(), keys::data_folder(&self.resource, id));
+        let (mut objects, mut bytes, mut after) = (0, 0, None::<String>);
+        loop {
+            let page = store.list(&folder, after.as_deref(), PAGE).await?;
+            objects += page.len() as u64;
+            bytes += page.iter().map(|entry| entry.size).sum::<u64>();
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(last.key.as_str().to_owned()),
+                _ => return Ok((objects, bytes)),
+            }
+        }
+    }
+
+    /// Removes some of the content of a backup that is not listed; how many objects and bytes that were. None when nothing is left.
     ///
     /// # Errors
     /// `Error::Malformed` where the catalog lists it; otherwise when the store fails.
-    pub async fn delete_content(&self, id: &BackupId) -> Result<()> {
-        if self.get(id).await?.is_some() {
+    pub async fn delete_some_content(&self, id: &BackupId) -> Result<(u64, u64)> {
+        if self.is_listed(id).await? {
             let detail = "the catalog lists this backup; its content was not removed".into();
             return Err(Error::Malformed { object: keys::backup(&self.resource, id).to_string(), detail });
         }
         let store = self.repository.store();
-        for entry in list_all(store.as_ref(), &keys::data_folder(&self.resource, id)).await? {
-            store.delete(&entry.key).await?;
-        }
+        let page = store.list(&keys::data_folder(&self.resource, id), None, PAGE).await?;
+        // Collected first: a closure held across an await keeps the future from being sent to another thread.
+        let deletes: Vec<_> = page.iter().map(|entry| store.delete(&entry.key)).collect();
+        stream::iter(deletes).buffer_unordered(DELETES_AT_ONCE).try_collect::<()>().await?;
+        Ok((page.len() as u64, page.iter().map(|entry| entry.size).sum()))
+    }
+
+    /// Removes the content of a backup that was never listed, or is not any more.
+    ///
+    /// # Errors
+    /// As `delete_some_content`.
+    pub async fn delete_content(&self, id: &BackupId) -> Result<()> {
+        while self.delete_some_content(id).await?.0 > 0 {}
         Ok(())
     }
 }
+
+/// How many objects are listed, and then removed, at once.
+const PAGE: usize = 500;
+const DELETES_AT_ONCE: usize = 8;

@@ -1,7 +1,5 @@
 //! A backup that is being made: it has an id and content, and no catalog lists it yet.
 
-use std::hash::{BuildHasher, Hasher as _, RandomState};
-
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::writer::{OnStored, WriteLimits, Writers, WrittenObject};
 use super::{BackupEntry, BackupId, BackupObject, Backups, Detail, ObjectWriter};
 use crate::codec::FrameIndex;
-use crate::repository::{Error, Repository, ResourceName, Result};
-use crate::sys::clock;
+use crate::repository::{Acquired, Error, HeldLease, LeaseName, Protects, Repository, ResourceName, Result, Terms};
+use crate::sys::{clock, host};
 
 /// The newest format of a frame index that this version reads, and the one that it writes.
 const FRAMES_FORMAT: u32 = 1;
@@ -21,6 +19,8 @@ pub struct Draft {
     id: BackupId,
     started_at: Timestamp,
     writers: Writers,
+    /// While it is alive, retention leaves the content alone that no catalog lists.
+    lease: HeldLease,
 }
 
 /// Content of a backup that is not listed.
@@ -40,13 +40,21 @@ struct StoredFrames {
 }
 
 impl Draft {
-    /// Begins a backup of `resource`; `on_stored` is told of each piece that the store has taken.
-    #[must_use]
-    pub fn begin(repository: &Repository, resource: &ResourceName, limits: WriteLimits, on_stored: OnStored) -> Self {
+    /// Begins a backup of `resource`, under a lease; `on_stored` is told of each piece that the store has taken.
+    ///
+    /// # Errors
+    /// When the lease cannot be stored.
+    pub async fn begin(
+        repository: &Repository,
+        resource: &ResourceName,
+        limits: WriteLimits,
+        on_stored: OnStored,
+    ) -> Result<Self> {
         let (backups, started_at) = (repository.backups(resource), clock::now());
-        let id = BackupId::new(started_at, mark());
+        let id = BackupId::new(started_at, host::mark());
+        let lease = take_lease(repository, resource, &id).await?;
         let writers = Writers::new(backups.clone(), id.clone(), limits, on_stored);
-        Self { backups, id, started_at, writers }
+        Ok(Self { backups, id, started_at, writers, lease })
     }
 
     /// Its id.
@@ -110,25 +118,60 @@ impl Draft {
         }
     }
 
-    /// Lists the backup. When that fails nobody knows whether it is listed: its content stays.
+    /// Lists the backup, if its lease is still alive: otherwise retention may have removed its content. When that fails nobody knows
+    /// whether it is listed: its content stays.
     ///
     /// # Errors
     /// The error, and what is left over.
     pub async fn list(self, entry: BackupEntry) -> std::result::Result<BackupEntry, (Error, Leftover)> {
-        match self.backups.put(&entry).await {
-            Ok(_) => Ok(entry),
-            Err(error) => {
-                let reason = "it is not known whether the catalog lists it".to_owned();
-                Err((error, Leftover { id: self.id, reason }))
-            }
+        let listed = self.try_list(&entry).await;
+        let Self { id, lease, .. } = self;
+        lease.release().await;
+        listed.map(|()| entry).map_err(|error| {
+            let reason = match error {
+                Error::LeaseLost { .. } => "it is not listed, and the next 'holdfast expire' removes what there is of it",
+                _ => "it is not known whether the catalog lists it",
+            };
+            (error, Leftover { id, reason: reason.to_owned() })
+        })
+    }
+
+    async fn try_list(&self, entry: &BackupEntry) -> Result<()> {
+        let confirmed = clock::instant();
+        self.lease.confirm().await?;
+        self.backups.put(entry).await?;
+        // A process or a store that stood still in between may have lost the lease, and its content with it.
+        if confirmed.elapsed() > self.backups.repository().lease_time()
+            && let Err(error) = self.lease.confirm().await
+        {
+            self.backups.unlist(&self.id).await?;
+            return Err(error);
         }
+        Ok(())
     }
 
     /// Removes what was stored of it; what could not be removed is returned. Its writers must have been dropped.
     pub async fn discard(self) -> Option<Leftover> {
         self.writers.settle().await;
         let removed = self.backups.delete_content(&self.id).await;
-        removed.err().map(|error| Leftover { id: self.id, reason: error.to_string() })
+        let Self { id, lease, .. } = self;
+        lease.release().await;
+        removed.err().map(|error| Leftover { id, reason: error.to_string() })
+    }
+}
+
+/// A lease on a backup that nobody else knows of.
+async fn take_lease(repository: &Repository, resource: &ResourceName, id: &BackupId) -> Result<HeldLease> {
+    let terms = Terms {
+        name: LeaseName::backup(id),
+        purpose: format!("taking backup {id}"),
+        protects: Protects::Backup(id.clone()),
+        lease: repository.lease_time(),
+        take_over: false,
+    };
+    match repository.leases(resource).acquire(&terms).await? {
+        Acquired::Ours(lease) => Ok(lease.keep()),
+        Acquired::Held(_) => Err(Error::LeaseLost { lease: terms.name.to_string(), resource: resource.to_string() }),
     }
 }
 
@@ -154,11 +197,6 @@ impl Backups {
 
 fn frames_name(object: &str) -> String {
     format!("{object}.frames")
-}
-
-/// Sets a backup apart from others that begin in the same second: 40 bits from the operating system.
-fn mark() -> u64 {
-    RandomState::new().build_hasher().finish() & 0xFF_FFFF_FFFF
 }
 
 #[cfg(test)]

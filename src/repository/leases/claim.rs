@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::record::{Holder, LeaseName, LeaseRecord, LeaseState, Protects};
+use super::terms::{Holder, LeaseName, LeaseRecord, LeaseState, Protects};
 use super::{Leases, Standing, StoreClock};
-use crate::repository::marker::to_json;
-use crate::repository::{Error, Result, keys};
+use crate::repository::{Error, Result, keys, record};
 use crate::storage::{ConditionalPut, Put, list_all};
 use crate::sys::clock;
 
@@ -87,20 +86,15 @@ impl Terms {
 }
 
 /// Creates a generation. When it was stored, if it is now the last one and ours; `None` where somebody was faster.
-pub(super) async fn create(
-    leases: &Leases,
-    name: &LeaseName,
-    generation: u64,
-    record: &LeaseRecord,
-) -> Result<Option<Timestamp>> {
+pub(super) async fn create(leases: &Leases, name: &LeaseName, generation: u64, made: &LeaseRecord) -> Result<Option<Timestamp>> {
     let store = &leases.repository.store;
     let key = keys::lease(&leases.resource, name, generation);
-    let put = store.put_if_absent(&key, to_json(record)).await?;
+    let put = store.put_if_absent(&key, record::seal(made)).await?;
     if put == Put::Created && store.conditional_put() == ConditionalPut::LookedUp {
         tokio::time::sleep(SETTLE).await;
     }
     // The answer to a put that was tried again may be that of the first attempt; and where conditions are ignored, the last writer wins.
-    if (put == Put::AlreadyExists || store.conditional_put() == ConditionalPut::LookedUp) && !is_ours(leases, &key, record).await? {
+    if (put == Put::AlreadyExists || store.conditional_put() == ConditionalPut::LookedUp) && !is_ours(leases, &key, made).await? {
         return Ok(None);
     }
     let listed = list_all(store.as_ref(), &keys::lease_folder(&leases.resource, name)).await?;
@@ -116,9 +110,12 @@ pub(super) async fn create(
     Ok(listed.iter().find(|entry| entry.key == key).map(|entry| entry.modified))
 }
 
-async fn is_ours(leases: &Leases, key: &crate::storage::ObjectKey, record: &LeaseRecord) -> Result<bool> {
+async fn is_ours(leases: &Leases, key: &crate::storage::ObjectKey, made: &LeaseRecord) -> Result<bool> {
     match leases.repository.store.get(key).await {
-        Ok(bytes) => Ok(serde_json::from_slice::<LeaseRecord>(&bytes).is_ok_and(|found| found == *record)),
+        Ok(bytes) => {
+            Ok(record::open(key, &bytes)
+                .is_ok_and(|json| record::value(key, json).is_ok_and(|found: LeaseRecord| found == *made)))
+        }
         Err(error) if error.is_not_found() => Ok(false),
         Err(error) => Err(error.into()),
     }

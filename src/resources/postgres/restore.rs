@@ -12,6 +12,7 @@ pub mod gather;
 pub mod locate;
 pub mod path;
 pub mod plan;
+pub mod protection;
 pub mod settings;
 pub mod site;
 pub mod start;

@@ -47,9 +47,9 @@ impl Bench {
         Self { repository, resource, folder }
     }
 
-    fn draft(&self, frame_bytes: usize) -> Draft {
+    async fn draft(&self, frame_bytes: usize) -> Draft {
         let limits = WriteLimits { frame_bytes, frames_in_flight: 2 };
-        Draft::begin(&self.repository, &self.resource, limits, Arc::new(|_| ()))
+        Draft::begin(&self.repository, &self.resource, limits, Arc::new(|_| ())).await.unwrap()
     }
 
     /// The files in which objects of backups are stored.
@@ -96,7 +96,7 @@ fn noise(bytes: u64) -> Vec<u8> {
 fn what_was_stored_comes_back_whatever_its_size() {
     run(async {
         let bench = Bench::new().await;
-        let draft = bench.draft(10_000);
+        let draft = bench.draft(10_000).await;
         for (name, size) in [("none", 0), ("one", 1), ("frame", 10_000), ("large", 9 << 20)] {
             let content = noise(size);
             let [object, index] = store(&draft, name, &content).await;
@@ -112,7 +112,7 @@ fn what_was_stored_comes_back_whatever_its_size() {
 fn objects_are_written_side_by_side_in_the_places_of_one_backup() {
     run(async {
         let bench = Bench::new().await;
-        let draft = bench.draft(1000);
+        let draft = bench.draft(1000).await;
         let content = noise(50_000);
         let names: Vec<String> = (0..20).map(|number| format!("object-{number}")).collect();
         let all = names.iter().map(|name| store(&draft, name, &content));
@@ -126,7 +126,7 @@ fn objects_are_written_side_by_side_in_the_places_of_one_backup() {
 fn no_changed_and_no_missing_byte_of_an_object_passes() {
     run(async {
         let bench = Bench::new().await;
-        let draft = bench.draft(1000);
+        let draft = bench.draft(1000).await;
         let [object, _] = store(&draft, "a", &noise(5000)).await;
         let path = bench.content().into_iter().find(|path| path.ends_with("a.zst")).unwrap();
         let stored = std::fs::read(&path).unwrap();
@@ -155,7 +155,7 @@ fn flipped(stored: &[u8], at: usize) -> Vec<u8> {
 fn a_discarded_backup_leaves_nothing_behind() {
     run(async {
         let bench = Bench::new().await;
-        let draft = bench.draft(100);
+        let draft = bench.draft(100).await;
         store(&draft, "whole", &noise(5000)).await;
         let mut half = draft.begin_object("half");
         half.write(&noise(5000)).await.unwrap();
@@ -171,7 +171,7 @@ fn a_discarded_backup_leaves_nothing_behind() {
 fn a_name_that_is_used_twice_is_an_error() {
     run(async {
         let bench = Bench::new().await;
-        let draft = bench.draft(100);
+        let draft = bench.draft(100).await;
         store(&draft, "a", b"one").await;
         let mut again = draft.begin_object("a");
         again.write(b"two").await.unwrap();
@@ -188,7 +188,7 @@ fn a_listed_backup_is_in_the_catalog_of_its_resource_and_of_no_other_kind() {
         let on_stored = Arc::new(move |bytes| {
             count.fetch_add(bytes, Ordering::Relaxed);
         });
-        let draft = Draft::begin(&bench.repository, &bench.resource, WriteLimits::default(), on_stored);
+        let draft = Draft::begin(&bench.repository, &bench.resource, WriteLimits::default(), on_stored).await.unwrap();
         let objects = store(&draft, "files.tar", &noise(1000)).await;
         assert_eq!(stored.load(Ordering::Relaxed), objects[0].stored_bytes);
         let fingerprint = ChangeDigest::of(b"a tree").unwrap();
@@ -213,7 +213,7 @@ proptest! {
     fn any_range_comes_back(size in 0_u64..5000, frame_bytes in 1_usize..2000, range in (0_u64..6000, 0_u64..6000)) {
         run(async {
             let bench = Bench::new().await;
-            let draft = bench.draft(frame_bytes);
+            let draft = bench.draft(frame_bytes).await;
             let content = noise(size);
             let [object, _] = store(&draft, "a", &content).await;
             let range = range.0.min(range.1)..range.0.max(range.1);
@@ -229,7 +229,7 @@ proptest! {
 fn encrypted_content_comes_back_whole_and_in_parts() {
     run(async {
         let bench = Bench::encrypted(key()).await;
-        let draft = bench.draft(50_000);
+        let draft = bench.draft(50_000).await;
         let content = noise(400_000);
         let [object, _] = store(&draft, "files.tar", &content).await;
         assert_eq!(read(&draft, &object, None).await.unwrap(), content);
@@ -254,7 +254,7 @@ fn encrypted_content_is_written_without_an_identity_and_read_with_the_right_one_
         let (owner, other) = (key(), key());
         let writer = Encryption { recipients: owner.recipients.clone(), identities: Identities::default() };
         let bench = Bench::encrypted(writer).await;
-        let draft = bench.draft(50_000);
+        let draft = bench.draft(50_000).await;
         let [object, _] = store(&draft, "files.tar", &noise(100_000)).await;
         let readers = [
             Encryption::default(),
@@ -281,7 +281,7 @@ fn encrypted_content_is_written_without_an_identity_and_read_with_the_right_one_
 fn a_changed_byte_of_encrypted_content_is_detected() {
     run(async {
         let bench = Bench::encrypted(key()).await;
-        let draft = bench.draft(50_000);
+        let draft = bench.draft(50_000).await;
         let [object, _] = store(&draft, "files.tar", &noise(150_000)).await;
         let file = bench.content().into_iter().find(|file| file.ends_with(&object.name)).unwrap();
         let good = std::fs::read(&file).unwrap();

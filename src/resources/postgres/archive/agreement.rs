@@ -119,7 +119,7 @@ impl Agreement {
                 Ok(stored)
             }
             Err(Refusal::Contradiction(found)) if *created => {
-                self.archive.withdraw(&offer.object).await?;
+                self.archive.delete(&offer.object).await?;
                 Err(found.into())
             }
             Err(refusal) => Err(refusal),

@@ -130,7 +130,10 @@ pub async fn was_filled(archive: &WalArchive, gap: &Gap) -> Result<bool> {
 }
 
 /// Which WAL an object holds; none for what is no WAL.
-pub(super) async fn range_of(archive: &WalArchive, object: &WalObject) -> Result<Option<Range<Lsn>>> {
+///
+/// # Errors
+/// When the store fails.
+pub async fn range_of(archive: &WalArchive, object: &WalObject) -> Result<Option<Range<Lsn>>> {
     let size = archive.segment_size();
     let start = |name: &SegmentName| name.number(size).map(|number| number.start(size));
     let range = |name: &SegmentName, bytes: Range<u64>| {

@@ -179,7 +179,7 @@ async fn joined(
     let Err(broken) = joins::check_both(archive, segment, activity).await? else { return Ok(()) };
     if created {
         for object in objects {
-            archive.withdraw(object).await?;
+            archive.delete(object).await?;
         }
     }
     Err(broken.into())

@@ -82,7 +82,7 @@ pub async fn take(
     let source = Source::ask(repository, resource, &mut connection).await?;
     let stored = progress.clone();
     let on_stored = Arc::new(move |bytes| stored.stored(bytes));
-    let draft = Draft::begin(repository, resource, request.limits.writing, on_stored);
+    let draft = Draft::begin(repository, resource, request.limits.writing, on_stored).await.map_err(Error::from)?;
     let backup = Backup { draft, repository, resource, request, source, progress };
     let mut notices = Vec::new();
     let begun = tokio::select! {

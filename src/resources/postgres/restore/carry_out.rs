@@ -3,16 +3,32 @@
 use super::base::{self, Written};
 use super::error::{Error, Result};
 use super::plan::RestorePlan;
+use super::protection::{end_protection, protect_backup};
 use super::settings::{RestoreCommand, Wishes, files};
 use super::site::Site;
 use crate::pg::control::ControlFile;
 use crate::repository::Backups;
 
-/// Restores a backup into a place that `survey` has found free, so that a server started there recovers to the plan's target.
+/// Restores a backup into a place that `survey` has found free, so that a server started there recovers to the plan's target. Retention
+/// leaves the backup and its WAL alone meanwhile, and for a day afterwards.
 ///
 /// # Errors
 /// When an object is missing or damaged, or a file cannot be written. What was written then cannot be started.
 pub async fn carry_out(
+    plan: &RestorePlan,
+    site: &Site,
+    backups: &Backups,
+    command: &RestoreCommand,
+    keep_archiving: bool,
+    written: &Written,
+) -> Result<()> {
+    let lease = protect_backup(backups, &plan.backup.id).await?;
+    let restored = write(plan, site, backups, command, keep_archiving, written).await;
+    end_protection(lease, restored.is_ok()).await;
+    restored
+}
+
+async fn write(
     plan: &RestorePlan,
     site: &Site,
     backups: &Backups,

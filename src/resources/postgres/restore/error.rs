@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::plan::Refusal;
 use super::site::Obstacle;
-use crate::repository;
+use crate::repository::{self, BackupId};
 
 /// The result of a step of a restore.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -21,6 +21,12 @@ pub enum Error {
     /// The repository failed, or an object in it is damaged.
     #[error(transparent)]
     Repository(#[from] repository::Error),
+    /// Retention was faster.
+    #[error("backup {id} was removed by retention since the plan was made; nothing was written")]
+    Gone {
+        /// The backup.
+        id: BackupId,
+    },
     /// An object of the backup is not what the catalog or its index says.
     #[error("object {object} is damaged: {detail}")]
     Damaged {
@@ -73,6 +79,7 @@ impl Error {
             Self::File { .. } => Some("empty the directory before the next try".into()),
             Self::ServerEnded { .. } => Some("correct what the log says, and start the server again: recovery goes on".into()),
             Self::NoDirectory => Some("add --to DIRECTORY".into()),
+            Self::Gone { .. } => Some("plan the restore anew".into()),
             Self::Server(_) | Self::Interrupted(_) | Self::NoProgram(_) => None,
         }
     }

@@ -77,6 +77,12 @@ impl Fetcher {
         Self { archive, backups, patience }
     }
 
+    /// The WAL that it fetches from.
+    #[must_use]
+    pub const fn archive(&self) -> &WalArchive {
+        &self.archive
+    }
+
     /// The segment size of the lineage.
     #[must_use]
     pub const fn segment_size(&self) -> SegmentSize {

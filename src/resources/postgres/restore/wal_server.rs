@@ -20,7 +20,8 @@ use tokio::net::UnixStream;
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use super::fetch::{Fetched, Fetcher};
-use crate::pg::WalFileName;
+use super::protection::WalProtection;
+use crate::pg::{SegmentName, WalFileName};
 use crate::resources::postgres::shim;
 use crate::sys::clock::Deadline;
 
@@ -60,6 +61,7 @@ struct Shared {
     open: Open,
     fetcher: OnceCell<Fetcher>,
     spool: Mutex<Spool>,
+    protection: Arc<Mutex<WalProtection>>,
 }
 
 impl WalServer {
@@ -70,7 +72,9 @@ impl WalServer {
     pub async fn start(identity: Identity, open: Open) -> io::Result<Option<Self>> {
         let Some(home) = Home::take(Path::new(FOLDER)).await? else { return Ok(None) };
         let spool = Mutex::new(Spool::new(home.spool()));
-        Ok(Some(Self { home, shared: Arc::new(Shared { identity, open, fetcher: OnceCell::new(), spool }) }))
+        let protection = Arc::new(Mutex::new(WalProtection::of(&std::path::absolute(FOLDER)?)));
+        let shared = Shared { identity, open, fetcher: OnceCell::new(), spool, protection };
+        Ok(Some(Self { home, shared: Arc::new(shared) }))
     }
 
     /// Answers requests until there is none for `idle`, or the folder is gone.
@@ -96,6 +100,9 @@ impl WalServer {
             if waited_for_somebody(&places) {
                 end = Deadline::after(idle);
             }
+        }
+        if let Err(error) = self.shared.protection.lock().await.leave().await {
+            tracing::warn!("retention is not told any more of this recovery: {error}");
         }
         self.home.leave();
         Ok(())
@@ -145,12 +152,21 @@ impl Shared {
         let fetched = if ahead { Ok(Fetched::Delivered) } else { fetcher.fetch(name, destination).await };
         if let (WalFileName::Segment(segment), Ok(Fetched::Delivered)) = (name, &fetched) {
             spool.fetch_ahead(fetcher, segment);
+            self.protect(fetcher, segment);
         }
         shim::verdict(match fetched {
             Ok(Fetched::Delivered) => Ok(exit::DONE),
             Ok(Fetched::Absent(_)) => Ok(exit::ABSENT),
             Err(error) => Err((error.exit_code(), error.to_string(), error.hint())),
         })
+    }
+}
+
+impl Shared {
+    /// Keeps retention away from what follows, beside the answer: recovery does not wait for it.
+    fn protect(&self, fetcher: &Fetcher, segment: SegmentName) {
+        let (protection, archive) = (Arc::clone(&self.protection), fetcher.archive().clone());
+        tokio::spawn(async move { protection.lock().await.asked_for(&archive, segment).await });
     }
 }
 

@@ -103,7 +103,7 @@ async fn receive(mut script: Script, limits: Limits) -> Outcome {
     let store = Arc::new(FileStore::create(directory.path()).await.unwrap());
     let (repository, _) = Repository::create(store, Compression::default()).await.unwrap();
     let (reporter, _) = Reporter::new();
-    let draft = Draft::begin(&repository, &"postgres/main".parse().unwrap(), limits.writing, Arc::new(|_| ()));
+    let draft = Draft::begin(&repository, &"postgres/main".parse().unwrap(), limits.writing, Arc::new(|_| ())).await.unwrap();
     let (backups, id) = (draft.backups().clone(), draft.id().clone());
     let received = Receiver::new(Objects::of(&draft), limits, reporter).run(&mut script, &mut Vec::new()).await;
     draft.writers().settle().await;

@@ -45,6 +45,11 @@ pub enum Evidence {
         /// Where the stored WAL begins again.
         end: Lsn,
     },
+    /// It is recorded that retention removed WAL up to this position.
+    Removed {
+        /// Where the WAL that is kept begins.
+        below: Lsn,
+    },
     /// Another timeline, whose WAL is stored, left this one at this later position.
     Child {
         /// The other timeline.
@@ -68,7 +73,7 @@ impl Evidence {
         match self {
             Self::Segment(name) => name.number(facts.size).map_or(start, |number| number.end(facts.size)),
             Self::Backup { stop, .. } => *stop,
-            Self::Gap { end } => *end,
+            Self::Gap { end } | Self::Removed { below: end } => *end,
             Self::Slice { start: offset } => Lsn(start.0 + offset + 1),
             // In the segment in which the child begins, the child's own copy of it is what recovery reads.
             Self::Child { switch, .. } => SegmentNumber::containing(*switch, facts.size).start(facts.size),
@@ -79,7 +84,7 @@ impl Evidence {
     /// Whether an upload that is going on may still fill the place before it.
     #[must_use]
     pub const fn may_be_overtaken(&self) -> bool {
-        !matches!(self, Self::Gap { .. })
+        !matches!(self, Self::Gap { .. } | Self::Removed { .. })
     }
 }
 
@@ -172,6 +177,7 @@ impl fmt::Display for Evidence {
             Self::Segment(name) => write!(f, "segment {name} or a part of it is stored"),
             Self::Backup { id, stop } => write!(f, "backup {id} ended at {stop}"),
             Self::Gap { end } => write!(f, "it is recorded that WAL up to {end} was lost"),
+            Self::Removed { below } => write!(f, "retention removed the WAL below {below} that no kept backup needs"),
             Self::Child { timeline, switch } => write!(f, "timeline {timeline}, which is stored, left this one at {switch}"),
             Self::Slice { start } => write!(f, "a slice that begins {start} bytes into the segment is stored"),
             Self::Timeline(timeline) => write!(f, "timeline {timeline} is stored"),

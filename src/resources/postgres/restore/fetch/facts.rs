@@ -30,6 +30,9 @@ pub(super) async fn gather(archive: &WalArchive, backups: &Backups, name: Segmen
     around.facts.begins = histories.begins;
     around.facts.later.extend(gaps.into_iter().chain(backed_up).chain(histories.children));
     around.look(archive).await?;
+    // Retention records what it is about to remove: so this is looked up after the WAL itself was found missing.
+    let horizon = archive.horizons().await?.get(&name.timeline()).copied();
+    around.facts.later.extend(horizon.map(|below| Evidence::Removed { below }));
     Ok((!around.whole).then_some(around.facts))
 }
 

@@ -1,0 +1,173 @@
+//! One run: under a lease, in its turn, and only if it is still due then.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::board::JobState;
+use super::tend::{Shared, look};
+use crate::config::Config;
+use crate::operations::expire::{self, Progress, Rules, expire};
+use crate::repository::{self, Acquired, HeldLease, Job, JobRun, LeaseName, Outcome, Protects, ResourceName, Terms};
+use crate::resources::{self, BackedUp, Run};
+use crate::sys::{clock, host};
+
+/// What became of an attempt to run a job.
+pub(super) enum Step {
+    /// It ran; how it ended.
+    Ran(Box<JobRun>),
+    /// Another agent was faster.
+    NotDue,
+    /// Another process is at it.
+    Elsewhere(String),
+    /// The agent is to end. What was begun is not in the history: it is made up for.
+    Stopped,
+    /// The store failed before it began.
+    Trouble(repository::Error),
+}
+
+/// How a job ended: the outcome, or that it was cancelled.
+type Ended = Option<Outcome>;
+
+/// Runs a job that is due.
+pub(super) async fn run(
+    shared: &Shared,
+    config: &Config,
+    resource: &ResourceName,
+    job: Job,
+    unrecorded: &BTreeMap<Job, JobRun>,
+) -> Step {
+    shared.board.state(resource, job, JobState::Queued);
+    let _place = tokio::select! {
+        place = shared.places.acquire() => place,
+        () = shared.stop.cancelled() => return Step::Stopped,
+    };
+    match job {
+        Job::Backup => backup(shared, config, resource, unrecorded).await,
+        // It takes a lease of its own, as it does on the command line.
+        Job::Expire => attempt(shared, config, resource, job, unrecorded, &shared.stop).await,
+    }
+}
+
+async fn backup(shared: &Shared, config: &Config, resource: &ResourceName, unrecorded: &BTreeMap<Job, JobRun>) -> Step {
+    let lease = match lease(shared, resource).await {
+        Ok(Ok(lease)) => lease,
+        Ok(Err(holder)) => return Step::Elsewhere(holder),
+        Err(error) => return Step::Trouble(error),
+    };
+    let cancelled = shared.stop.child_token();
+    let step = tokio::select! {
+        biased;
+        step = attempt(shared, config, resource, Job::Backup, unrecorded, &cancelled) => step,
+        never = cancel_when_lost(&lease, &cancelled) => match never {},
+    };
+    lease.release().await;
+    step
+}
+
+/// Whoever has taken the lease over does the work; what was begun here is cleaned up.
+async fn cancel_when_lost(lease: &HeldLease, cancelled: &CancellationToken) -> std::convert::Infallible {
+    lease.lost().cancelled().await;
+    cancelled.cancel();
+    std::future::pending().await
+}
+
+async fn lease(shared: &Shared, resource: &ResourceName) -> repository::Result<Result<HeldLease, String>> {
+    let terms = Terms {
+        name: LeaseName::job(Job::Backup.as_str()),
+        purpose: "a scheduled backup".to_owned(),
+        protects: Protects::Nothing,
+        lease: shared.repository.lease_time(),
+        take_over: false,
+    };
+    Ok(match shared.repository.leases(resource).acquire(&terms).await? {
+        Acquired::Ours(lease) => Ok(lease.keep()),
+        Acquired::Held(other) => Err(other.record.holder.to_string()),
+    })
+}
+
+/// Looks once more whether it is due, now that nobody else is at it, and does it.
+async fn attempt(
+    shared: &Shared,
+    config: &Config,
+    resource: &ResourceName,
+    job: Job,
+    unrecorded: &BTreeMap<Job, JobRun>,
+    cancelled: &CancellationToken,
+) -> Step {
+    let outlook = match look(&shared.repository, config, resource, unrecorded).await {
+        Ok(outlook) => outlook,
+        Err(error) => return Step::Trouble(error),
+    };
+    let due = match job {
+        Job::Backup => outlook.backup,
+        Job::Expire => Some(outlook.expire),
+    };
+    let started_at = clock::now();
+    let Some(due) = due.filter(|due| due.begin_at <= started_at) else { return Step::NotDue };
+    shared.board.state(resource, job, JobState::Running(started_at));
+    tracing::info!(%resource, attempt = due.attempt, "the {} begins, due {}", job.as_str(), due.due_at);
+    let ended = match job {
+        Job::Backup => back_up(shared, config, resource, cancelled).await,
+        Job::Expire => match apply_retention(shared, config, resource, cancelled).await {
+            Ok(ended) => ended,
+            Err(holder) => return Step::Elsewhere(holder),
+        },
+    };
+    let Some(outcome) = ended else { return Step::Stopped };
+    tell(resource, job, &outcome);
+    let (host, took_ms) = (host::name(), took_ms(started_at));
+    Step::Ran(Box::new(JobRun { job, due_at: due.due_at, attempt: due.attempt, started_at, took_ms, host, outcome }))
+}
+
+fn took_ms(started_at: Timestamp) -> u64 {
+    u64::try_from(clock::now().duration_since(started_at).as_millis()).unwrap_or_default()
+}
+
+fn tell(resource: &ResourceName, job: Job, outcome: &Outcome) {
+    match outcome {
+        Outcome::Done { remark, .. } => tracing::info!(%resource, "the {} is done: {remark}", job.as_str()),
+        Outcome::Failed { error, hint } => tracing::error!(%resource, hint, "the {} failed: {error}", job.as_str()),
+    }
+}
+
+async fn back_up(shared: &Shared, config: &Config, resource: &ResourceName, cancelled: &CancellationToken) -> Ended {
+    let found = match resources::find(config, Some(resource)) {
+        Ok(found) => found,
+        Err(error) => return Some(Outcome::Failed { error: error.to_string(), hint: None }),
+    };
+    let run = Run { cancelled: cancelled.clone(), ..Run::new(shared.repository.clone()) };
+    match found.back_up(&run).await {
+        Ok(BackedUp::Listed { entry, remarks }) => {
+            remarks.iter().for_each(|remark| tracing::warn!(%resource, "{remark}"));
+            Some(Outcome::Done { remark: format!("backup {}", entry.id), backup: Some(entry.id) })
+        }
+        Ok(BackedUp::Unchanged(id)) => Some(Outcome::Done { backup: None, remark: format!("nothing has changed since {id}") }),
+        Err(_) if cancelled.is_cancelled() => None,
+        Err(error) => Some(Outcome::Failed { error: error.to_string(), hint: error.hint() }),
+    }
+}
+
+/// Applies retention; the holder, where another process is at it.
+async fn apply_retention(
+    shared: &Shared,
+    config: &Config,
+    resource: &ResourceName,
+    cancelled: &CancellationToken,
+) -> Result<Ended, String> {
+    let Some(upkeep) = config.upkeep(resource) else { return Ok(None) };
+    let rules = Rules::of(&upkeep, config.time_zone());
+    let (progress, _) = watch::channel(Progress::default());
+    Ok(match expire(&shared.repository, resource, &rules, &progress, cancelled).await {
+        Ok(report) if report.stopped => None,
+        Ok(report) => {
+            let removed = report.removed.unwrap_or_default();
+            let remark = format!("removed {} backup(s), {} object(s), {} bytes", removed.backups, removed.objects, removed.bytes);
+            Some(Outcome::Done { backup: None, remark })
+        }
+        Err(expire::Error::Busy { holder, .. }) => return Err(holder),
+        Err(error) => Some(Outcome::Failed { error: error.to_string(), hint: error.hint() }),
+    })
+}

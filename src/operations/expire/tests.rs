@@ -1,0 +1,6 @@
+//! The laws of retention, on random histories of a cluster; and single rules by example.
+
+mod laws;
+mod rules;
+mod store;
+mod world;

@@ -1,0 +1,163 @@
+//! What is done of itself for a resource, as the repository tells it: on time, or not.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::config::{Config, Objectives, Schedule};
+use crate::operations::check::{Finding, Level};
+use crate::repository::{Job, JobRun, Outcome, Repository, ResourceName, Result};
+use crate::sys::clock;
+
+/// So long after its time, and its jitter, a backup is overdue: it may be running, or be tried again.
+const GRACE: Duration = Duration::from_hours(1);
+
+/// What is done of itself for a resource.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpkeepStatus {
+    /// The resource.
+    pub resource: ResourceName,
+    /// The schedule of its backups, as it is configured.
+    pub schedule: Option<String>,
+    /// When the next backup is due.
+    pub next_backup: Option<Timestamp>,
+    /// How many backups should have been there by now that are not.
+    pub missed: u32,
+    /// The newest listed backup.
+    pub newest: Option<Newest>,
+    /// The last scheduled backup.
+    pub last_backup: Option<JobRun>,
+    /// The last time that retention was applied.
+    pub last_expire: Option<JobRun>,
+}
+
+/// The newest listed backup of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Newest {
+    /// When it was begun.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub took_ms: u64,
+}
+
+/// Finds it out.
+///
+/// # Errors
+/// When the store fails. A catalog entry that cannot be read is left out.
+pub async fn upkeep_status(repository: &Repository, config: &Config, resource: &ResourceName) -> Result<UpkeepStatus> {
+    let listed = repository.backups(resource).list().await?.records;
+    let times = listed.iter().map(|entry| (entry.started_at, entry.finished_at));
+    let took_ms = |start, end: Timestamp| u64::try_from(end.duration_since(start).as_millis()).unwrap_or_default();
+    let newest = times.max().map(|(started_at, end)| Newest { started_at, took_ms: took_ms(started_at, end) });
+    let (now, zone) = (clock::now(), config.time_zone());
+    let schedule = config.upkeep(resource).and_then(|upkeep| upkeep.schedule);
+    Ok(UpkeepStatus {
+        resource: resource.clone(),
+        schedule: schedule.map(ToString::to_string),
+        next_backup: schedule.and_then(|schedule| schedule.next_after(now, &zone)),
+        missed: schedule.zip(newest).map_or(0, |(schedule, newest)| missed(schedule, &zone, newest.started_at, now)),
+        newest,
+        last_backup: repository.runs(resource, Job::Backup, 1).await?.pop(),
+        last_expire: repository.runs(resource, Job::Expire, 1).await?.pop(),
+    })
+}
+
+/// How many times have passed, grace included, since a backup was begun: none, one, or two, which stand for more.
+fn missed(schedule: &Schedule, zone: &jiff::tz::TimeZone, newest: Timestamp, now: Timestamp) -> u32 {
+    let Some(judged) = now.checked_sub(GRACE.saturating_add(schedule.jitter.0)).ok() else { return 0 };
+    let Some(last) = schedule.last_until(judged, zone).filter(|last| *last > newest) else { return 0 };
+    let before = last.checked_sub(Duration::from_millis(1)).ok().and_then(|before| schedule.last_until(before, zone));
+    if before.is_some_and(|before| before > newest) { 2 } else { 1 }
+}
+
+/// Judges it. Pure.
+#[must_use]
+pub fn judge_upkeep(status: &UpkeepStatus, objectives: Objectives, now: Timestamp) -> Vec<Finding> {
+    let object = status.resource.to_string();
+    let mut findings = Vec::new();
+    let mut bad = |level, found: String, hint: &str| findings.push(Finding::bad(level, &object, found, Some(hint.to_owned())));
+    let backup = format!("look into the agent's log, and run 'holdfast backup {object}'");
+    if status.missed > 0 {
+        let level = if status.missed > 1 { Level::Critical } else { Level::Warning };
+        let since = status.newest.map(|newest| format!("; the newest is of {}", newest.started_at)).unwrap_or_default();
+        bad(level, format!("a backup is overdue by its schedule{since}"), &backup);
+    }
+    for run in status.last_backup.iter().chain(&status.last_expire) {
+        if let Outcome::Failed { error, hint } = &run.outcome {
+            let what = run.job.as_str();
+            let found = format!("the last {what}, of {}, failed (attempt {}): {error}", run.started_at, run.attempt);
+            bad(Level::Warning, found, hint.as_deref().unwrap_or("it is tried again"));
+        }
+    }
+    if let (Some(rto), Some(newest)) = (objectives.rto, status.newest)
+        && Duration::from_millis(newest.took_ms) > rto.0
+    {
+        let took = Duration::from_millis(newest.took_ms);
+        let found = format!("the newest backup took {} s, longer than the rto of {} s", took.as_secs(), rto.0.as_secs());
+        bad(Level::Warning, found, "a restore will hardly be faster: measure one, or raise the objective");
+    }
+    let streams = status.resource.kind() == crate::repository::ResourceKind::Postgres;
+    if let (Some(rpo), Some(newest), false) = (objectives.rpo, status.newest, streams) {
+        let age = Duration::try_from(now.duration_since(newest.started_at)).unwrap_or_default();
+        if age > rpo.0 {
+            let found = format!("the newest backup is {} s old, and the rpo is {} s", age.as_secs(), rpo.0.as_secs());
+            bad(Level::Critical, found, &backup);
+        }
+    }
+    if findings.is_empty() && status.schedule.is_some() {
+        let next = status.next_backup.map(|next| format!("; the next is due {next}")).unwrap_or_default();
+        findings.push(Finding::ok(&object, format!("scheduled backups are on time{next}")));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().expect("a valid time")
+    }
+
+    fn missed_at(newest: &str, now: &str) -> u32 {
+        let schedule = "0 */6 * * *".parse().expect("a schedule");
+        missed(&schedule, &jiff::tz::TimeZone::UTC, time(newest), time(now))
+    }
+
+    #[test]
+    fn a_backup_is_overdue_an_hour_after_its_time() {
+        assert_eq!(missed_at("2026-11-24T06:00:01Z", "2026-11-24T12:30:00Z"), 0);
+        assert_eq!(missed_at("2026-11-24T06:00:01Z", "2026-11-24T13:00:01Z"), 1);
+        assert_eq!(missed_at("2026-11-24T06:00:01Z", "2026-11-24T19:00:01Z"), 2);
+    }
+
+    fn status(missed: u32) -> UpkeepStatus {
+        UpkeepStatus {
+            resource: "files/configs".parse().expect("a name"),
+            schedule: Some("0 */6 * * *".to_owned()),
+            next_backup: None,
+            missed,
+            newest: Some(Newest { started_at: time("2026-11-24T06:00:00Z"), took_ms: 5_400_000 }),
+            last_backup: None,
+            last_expire: None,
+        }
+    }
+
+    #[test]
+    fn what_is_late_and_what_misses_an_objective_is_said() {
+        let level = |status: &UpkeepStatus, objectives| {
+            let findings = judge_upkeep(status, objectives, time("2026-11-24T09:00:00Z"));
+            findings.iter().map(|finding| finding.level).max().expect("a finding")
+        };
+        let objective = |rto: Option<&str>, rpo: Option<&str>| {
+            let read = |text: &str| text.parse().expect("a duration");
+            Objectives { rto: rto.map(read), rpo: rpo.map(read) }
+        };
+        assert_eq!(level(&status(0), Objectives::default()), Level::Ok);
+        assert_eq!(level(&status(1), Objectives::default()), Level::Warning);
+        assert_eq!(level(&status(2), Objectives::default()), Level::Critical);
+        assert_eq!(level(&status(0), objective(Some("1h"), Some("4h"))), Level::Warning);
+        assert_eq!(level(&status(0), objective(Some("2h"), Some("2h"))), Level::Critical);
+    }
+}
