@@ -46,6 +46,7 @@ impl Config {
                 keep_wal: None,
                 objectives: section.objectives,
             }),
+            ResourceKind::Bucket | ResourceKind::Redis | ResourceKind::Dump => None,
         }
     }
 

@@ -120,7 +120,7 @@ impl Resource for Output {
             return Err(Error::NotEncrypted { program: self.section.program().to_owned() }.into());
         }
         let newest = if run.only_changes { self.newest(run).await? } else { None };
-        let draft = run.begin(&self.name, WriteLimits::default());
+        let draft = run.begin(&self.name, WriteLimits::default()).await?;
         let before = newest.as_ref().map(|(_, digest)| digest.clone());
         let stored = run.until_cancelled(self.store(&draft, before)).await;
         match (stored, newest) {

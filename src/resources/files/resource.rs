@@ -103,7 +103,7 @@ impl Resource for Trees {
         {
             return Ok(BackedUp::Unchanged(id));
         }
-        let draft = run.begin(&self.name, WriteLimits::default());
+        let draft = run.begin(&self.name, WriteLimits::default()).await?;
         let made = run.until_cancelled(self.store(run, &draft, survey)).await;
         run.conclude(draft, made).await
     }
