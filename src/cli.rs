@@ -33,6 +33,9 @@ use context::Context;
 use exit::Failure;
 use output::Output;
 
+use crate::config;
+use crate::sys::fail_point;
+
 /// What a verb that did not fail ends with.
 type Outcome = Result<u8, Failure>;
 
@@ -46,6 +49,9 @@ pub fn run() -> ExitCode {
     };
     let output = Output::new(arguments.common.output, arguments.common.quiet).with_code_min(code_min);
     output::logging(&arguments.common);
+    if let Err(message) = config::fail_points().map_or(Ok(()), |rules| fail_point::arm(&rules)) {
+        return output.failure(&Failure::new(format!("HOLDFAST_FAIL_POINTS: {message}")));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output.failure(&Failure::new(format!("the runtime cannot be started: {error}"))),

@@ -20,7 +20,7 @@ pub use encryption::{AskPassphrase, EncryptionSection};
 pub use environment::{Environment, environment};
 pub use error::{Error, Result};
 pub use keep::{Keep, Period};
-pub use load::{default_path, load, parse};
+pub use load::{default_path, fail_points, load, parse};
 pub use pattern::Pattern;
 pub use plain::{Duration, StoreUrl};
 pub use resources::{Command, Files};

@@ -10,6 +10,7 @@ mod fs;
 mod key;
 mod limit;
 pub mod open;
+mod pointed;
 pub mod probe;
 pub mod retry;
 pub mod s3;
@@ -26,6 +27,7 @@ pub use error::{Error, Failure};
 pub use fs::FileStore;
 pub use key::ObjectKey;
 pub use limit::Limited;
+pub use pointed::Pointed;
 pub use retry::Retrying;
 pub use s3::S3Store;
 

@@ -1,7 +1,8 @@
-//! The machine below: the clock, large buffers, durable files, a local PostgreSQL.
+//! The machine below: the clock, large buffers, durable files, a local PostgreSQL, and the places where a test kills this process.
 
 pub mod buffer;
 pub mod clock;
 pub mod durable;
+pub mod fail_point;
 pub mod host;
 pub mod local_postgres;

@@ -22,6 +22,12 @@ pub fn default_path() -> PathBuf {
     std::env::var_os("HOLDFAST_CONFIG").map_or_else(|| PathBuf::from("/etc/holdfast/holdfast.toml"), PathBuf::from)
 }
 
+/// The fail points that a test arms in this process (`HOLDFAST_FAIL_POINTS`): see `sys::fail_point`.
+#[must_use]
+pub fn fail_points() -> Option<String> {
+    std::env::var("HOLDFAST_FAIL_POINTS").ok()
+}
+
 /// Reads and checks a configuration file.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use super::classify::Phase;
 use super::error::Result;
 use super::{ReplicationConnection, Row, SlotName};
 use crate::pg::{Lsn, TimelineId};
+use crate::sys::fail_point;
 
 /// Whether a new slot holds WAL back at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +48,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ReplicationConnection<S> {
             (ReservedWal::FromLastCheckpoint, _) => " (RESERVE_WAL true)",
         };
         let command = format!("CREATE_REPLICATION_SLOT \"{name}\"{temporary} PHYSICAL{reserve}");
-        self.run(&format!("CREATE_REPLICATION_SLOT {name}"), Phase::Slot, &command).await.map(drop)
+        let doing = format!("CREATE_REPLICATION_SLOT {name}");
+        let reach = |point| fail_point::reach(point, || name.to_string());
+        reach("slot.before").map_err(|error| self.protocol_error(&doing, error.to_string()))?;
+        self.run(&doing, Phase::Slot, &command).await?;
+        reach("slot.after").map_err(|error| self.protocol_error(&doing, error.to_string()))
     }
 
     /// Where a physical slot stands, `None` if there is no such slot. Needs PostgreSQL 15; before, ask

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::retry::Policy;
-use super::{FileStore, Result, Retrying, S3Store, Store, s3};
+use super::{FileStore, Pointed, Result, Retrying, S3Store, Store, s3};
 
 /// Where a store is.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub async fn open(location: &Location, policy: Policy) -> Result<Arc<dyn Store>>
         Location::Directory(path) => Arc::new(FileStore::open(path).await?),
         Location::S3(options) => Arc::new(S3Store::connect((**options).clone()).await),
     };
-    Ok(Arc::new(Retrying::new(store, policy)))
+    Ok(Arc::new(Retrying::new(Pointed::wherever_armed(store), policy)))
 }
 
 /// The same for a store that may have to be made. A bucket is not made: who owns it, where and how is not for a backup tool to decide.

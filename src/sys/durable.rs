@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 
-use super::clock;
+use super::{clock, fail_point};
 pub use folders::SyncedFolders;
 
 /// Whether a name was free.
@@ -71,6 +71,7 @@ impl Draft {
     /// # Errors
     /// As the operating system says. Do not try again: after a failed sync the written pages may be gone.
     pub fn sync(self) -> io::Result<Synced> {
+        fail_point::reach("sync.before", || self.path.0.display().to_string())?;
         self.file.sync_all()?;
         Ok(Synced { path: self.path })
     }
@@ -95,7 +96,9 @@ impl Synced {
     /// # Errors
     /// As the operating system says; `NotFound` if the folder is missing. The draft remains and can be tried again.
     pub fn create(&self, path: &Path) -> io::Result<Creation> {
+        fail_point::reach("name.before", || path.display().to_string())?;
         let creation = rename_unless_taken(&self.path.0, path)?;
+        fail_point::reach("name.after", || path.display().to_string())?;
         sync_folder(parent_of(path))?;
         Ok(creation)
     }
@@ -105,7 +108,9 @@ impl Synced {
     /// # Errors
     /// As the operating system says.
     pub fn replace(&self, path: &Path) -> io::Result<()> {
+        fail_point::reach("name.before", || path.display().to_string())?;
         fs::rename(&self.path.0, path)?;
+        fail_point::reach("name.after", || path.display().to_string())?;
         sync_folder(parent_of(path))
     }
 }
@@ -153,6 +158,7 @@ pub fn create_folders(path: &Path, mode: u32) -> io::Result<()> {
 /// # Errors
 /// As the operating system says.
 pub fn remove(path: &Path) -> io::Result<()> {
+    fail_point::reach("remove.before", || path.display().to_string())?;
     fs::remove_file(path)?;
     sync_folder(parent_of(path))
 }

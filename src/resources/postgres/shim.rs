@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use crate::sys::fail_point;
+
 /// How long a shim may take to send its request, or to take the verdict.
 const EXCHANGE: Duration = Duration::from_secs(10);
 
@@ -26,6 +28,7 @@ pub async fn serve<F: Future<Output = Verdict>>(
     let verdict = timeout(deadline, answer(request))
         .await
         .unwrap_or_else(|_| Verdict { code: late, message: format!("no verdict within {} seconds", deadline.as_secs()) });
+    fail_point::reach("verdict.before", || verdict.code.to_string())?;
     timeout(EXCHANGE, stream.write_all(&verdict.encode())).await?
 }
 

@@ -19,7 +19,7 @@ use super::slot::Seen;
 use super::{Error, Result};
 use crate::pg::{Lsn, TimelineId};
 use crate::pgwire::{Status, WalEvent, WalStream};
-use crate::sys::clock;
+use crate::sys::{clock, fail_point};
 
 /// How long a server may wait for an answer that says that all is flushed.
 const URGENT_DEADLINE: Duration = Duration::from_millis(2500);
@@ -213,7 +213,10 @@ impl<'a> Session<'a> {
         let status = Status { written: self.inflow.received(), flushed: self.flushed() };
         self.times.last_status = now;
         self.times.status = now + self.plan.status_every;
-        Ok(self.stream.send_status(status, false).await?)
+        let interrupted = |error: std::io::Error| Error::Interrupted(error.to_string());
+        fail_point::reach("flush.before", || status.flushed.to_string()).map_err(interrupted)?;
+        self.stream.send_status(status, false).await?;
+        fail_point::reach("flush.after", || status.flushed.to_string()).map_err(interrupted)
     }
 
     /// Stores what is there and tells the server, because the agent is asked to stop.

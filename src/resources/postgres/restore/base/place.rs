@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::repository::{BackupEntry, EntryPath, PackArchive};
 use crate::resources::postgres::restore::error::{Error, Result};
 use crate::resources::postgres::restore::site::{Obstacle, Site, UNFINISHED};
+use crate::sys::fail_point;
 
 /// What the mark of an unfinished restore says.
 const UNFINISHED_TEXT: &[u8] =
@@ -101,6 +102,7 @@ impl Places {
 
     /// A new file, open for writing. What is there already is an error: no file is in a backup twice.
     pub(super) fn create_file(&self, path: &Path, mode: u32) -> Result<File> {
+        fail_point::reach("file.before", || path.display().to_string()).map_err(Error::file("create", path))?;
         self.create_parent(path)?;
         let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(Error::file("create", path))?;
         if mode & 0o077 != 0 {
