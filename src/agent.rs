@@ -12,6 +12,7 @@ pub mod scheduler;
 mod socket;
 mod status;
 mod supervisor;
+mod sweep;
 pub mod systemd;
 
 pub use status::AgentStatus;

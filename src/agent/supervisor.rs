@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
@@ -11,13 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::receivers::Receivers;
 use super::scheduler::{Board, Shared, tend};
-use super::{AgentStatus, http, memory, socket, systemd};
+use super::{AgentStatus, http, memory, socket, sweep, systemd};
 use crate::config::Config;
 use crate::repository::{Repository, ResourceName};
 use crate::sys::clock;
 
-/// So long after an upload was last touched it counts as given up. A running one is touched far more often.
-const UNFINISHED: Duration = Duration::from_hours(48);
 
 /// The agent.
 #[derive(Debug)]
@@ -60,7 +57,7 @@ impl Agent {
         let mut tasks = JoinSet::new();
         let listen = self.config.borrow().agent.listen;
         tasks.spawn(http::serve(Arc::clone(&self), listen, stop.clone()));
-        tasks.spawn(sweep(self.repository.clone()));
+        tasks.spawn(sweep::run(Config::clone(&self.config.borrow()), self.repository.clone(), stop.clone()));
         tasks.spawn(systemd::watchdog(stop.clone()));
         let followed = Arc::clone(&self).follow(&stop);
         followed.await;
@@ -125,14 +122,5 @@ fn forget(tended: &mut BTreeSet<ResourceName>, ended: Result<ResourceName, tokio
 fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(panic) = ended {
         tracing::error!("a task of the agent failed: {panic}");
-    }
-}
-
-/// Removes what unfinished uploads left behind.
-async fn sweep(repository: Repository) {
-    match repository.store().sweep(UNFINISHED).await {
-        Ok(0) => {}
-        Ok(removed) => tracing::info!(removed, "removed what unfinished uploads had left behind"),
-        Err(error) => tracing::warn!("what unfinished uploads left behind could not be removed: {error}"),
     }
 }

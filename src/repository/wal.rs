@@ -196,6 +196,18 @@ impl WalArchive {
         self.about(&self.slice_key(slice)).await
     }
 
+    /// Whether a slice holds these bytes and no others, by what its header says; `None` where there is none (any more).
+    ///
+    /// # Errors
+    /// As `about_slice`.
+    pub async fn slice_holds(&self, slice: &Slice, bytes: &[u8]) -> Result<Option<bool>> {
+        match self.repository.outline(&self.slice_key(slice)).await {
+            Ok(outline) => Ok(Some(outline.content == Some((bytes.len() as u64, Hash::of(bytes))))),
+            Err(Error::Storage(error)) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes a slice whose bytes are stored in a larger object.
     ///
     /// # Errors

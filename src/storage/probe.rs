@@ -3,6 +3,7 @@
 //! Services that call themselves S3 differ most in what matters most here: some accept `If-None-Match: *` and overwrite all the same.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -13,6 +14,9 @@ use crate::sys::clock;
 
 /// How many write the same object at once.
 const WRITERS: u8 = 8;
+
+/// Where probes have their folders.
+const PROBES: &str = "holdfast-probe/";
 
 /// Enough for more than one part of an S3 upload.
 const LARGE: usize = 17 << 20;
@@ -73,11 +77,27 @@ impl Report {
 /// # Errors
 /// When the store cannot be reached, is missing or refuses: nothing is found out then.
 pub async fn run(store: &Arc<dyn Store>) -> Result<Report> {
-    let probe = Probe { store: Arc::clone(store), folder: format!("holdfast-probe/{}", clock::now().as_nanosecond()) };
+    let probe = Probe { store: Arc::clone(store), folder: format!("{PROBES}{}", clock::now().as_nanosecond()) };
     let mut report = Report { store: store.url(), findings: Vec::new() };
     let done = probe.look(&mut report).await;
     let cleaned = probe.clean().await;
     done.and(cleaned).map(|()| report)
+}
+
+/// Removes what probes left behind that were killed, and that is older than `age`. Returns how many objects there were.
+///
+/// # Errors
+/// When the store cannot be reached or refuses.
+pub async fn sweep(store: &dyn Store, age: Duration) -> Result<usize> {
+    let mut removed = 0;
+    for entry in list_all(store, PROBES).await? {
+        let old = Duration::try_from(clock::now().duration_since(entry.modified)).is_ok_and(|since| since >= age);
+        if old || age.is_zero() {
+            store.delete(&entry.key).await?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 struct Probe {

@@ -14,6 +14,7 @@ mod inflow;
 pub mod inventory;
 mod joins;
 mod known;
+pub mod leftovers;
 mod pause;
 mod piece;
 mod progress;

@@ -1,0 +1,155 @@
+//! Slices that nothing needs any more, and that an agent which was killed, or a store that failed, has left behind.
+//!
+//! Invariants: a slice is removed only when an object that is stored beside it holds the same bytes, by their hash. The last
+//! segment of the newest timeline, on which somebody may be at work, is left alone. At most one object is in memory.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::pg::{SegmentName, SegmentNumber, TimelineId, WalFileName};
+use crate::repository::{Error, Result, Slice, WalArchive, WalObject};
+
+/// How many keys one listing asks for: what stores give at most.
+const PAGE_ENTRIES: usize = 1000;
+
+/// Removes all of them; returns how many there were.
+///
+/// # Errors
+/// When the store fails. What was removed until then is gone, and the rest is found the next time.
+pub async fn sweep(archive: &WalArchive) -> Result<usize> {
+    let timelines = archive.timelines().await?;
+    let newest = timelines.last().copied();
+    let mut removed = 0;
+    for timeline in timelines {
+        removed += sweep_timeline(archive, timeline, Some(timeline) == newest).await?;
+    }
+    Ok(removed)
+}
+
+async fn sweep_timeline(archive: &WalArchive, timeline: TimelineId, is_newest: bool) -> Result<usize> {
+    let first = SegmentName::new(timeline, SegmentNumber(0), archive.segment_size());
+    let mut page = archive.list_from(first, PAGE_ENTRIES).await?;
+    let (mut removed, mut stored): (usize, Vec<WalObject>) = (0, Vec::new());
+    loop {
+        let is_last = page.len() < PAGE_ENTRIES;
+        let last = page.last().map(|entry| entry.object.clone());
+        for object in page.into_iter().map(|entry| entry.object) {
+            if stored.last().is_some_and(|before| before.segment() != object.segment()) {
+                removed += sweep_segment(archive, &std::mem::take(&mut stored)).await?;
+            }
+            stored.push(object);
+        }
+        let Some(last) = last.filter(|_| !is_last) else { break };
+        page = archive.list_after(&last, PAGE_ENTRIES).await?;
+    }
+    if !is_newest {
+        removed += sweep_segment(archive, &stored).await?;
+    }
+    Ok(removed)
+}
+
+/// Removes the slices of one segment that another of its objects holds.
+async fn sweep_segment(archive: &WalArchive, stored: &[WalObject]) -> Result<usize> {
+    let mut removed = 0;
+    for (holder, slices) in superfluous(stored, archive.segment_size().bytes()) {
+        let (range, bytes) = match read(archive, holder).await {
+            Ok(Some(content)) => content,
+            Ok(None) => continue,
+            Err(Error::Codec { object, source }) if source.is_locked() => {
+                tracing::debug!(object, "not looked into, and its slices are kept: {source}");
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        for slice in slices {
+            removed += usize::from(remove(archive, slice, &range, &bytes).await?);
+        }
+    }
+    Ok(removed)
+}
+
+/// The slices that are held by another object, by the one that holds them: the whole segment, or the largest slice. Pure.
+fn superfluous(stored: &[WalObject], segment_bytes: u64) -> Vec<(&WalObject, Vec<&Slice>)> {
+    let mut holders: Vec<(&WalObject, Range<u64>)> =
+        stored.iter().filter_map(|it| Some((it, range(it, segment_bytes)?))).collect();
+    holders.sort_by_key(|(object, range)| (std::cmp::Reverse(range.end - range.start), matches!(object, WalObject::Slice(_))));
+    let mut found: Vec<(&WalObject, Vec<&Slice>)> = Vec::new();
+    for (index, (object, inner)) in holders.iter().enumerate() {
+        let WalObject::Slice(slice) = object else { continue };
+        let holds = |outer: &Range<u64>| outer.start <= inner.start && inner.end <= outer.end;
+        let Some((holder, _)) = holders[..index].iter().find(|(_, outer)| holds(outer)) else { continue };
+        match found.iter_mut().find(|(known, _)| known == holder) {
+            Some((_, slices)) => slices.push(slice),
+            None => found.push((holder, vec![slice])),
+        }
+    }
+    found
+}
+
+/// Which bytes of its segment an object holds.
+fn range(object: &WalObject, segment_bytes: u64) -> Option<Range<u64>> {
+    match object {
+        WalObject::File(WalFileName::Segment(_)) => Some(0..segment_bytes),
+        WalObject::Slice(slice) => Some(slice.bytes.clone()),
+        WalObject::File(_) => None,
+    }
+}
+
+async fn read(archive: &WalArchive, object: &WalObject) -> Result<Option<(Range<u64>, Bytes)>> {
+    let Some(range) = range(object, archive.segment_size().bytes()) else { return Ok(None) };
+    let content = match object {
+        WalObject::File(name) => archive.get_file(*name).await?,
+        WalObject::Slice(slice) => archive.get_slice(slice).await?,
+    };
+    Ok(content.map(|(_, bytes)| (range, bytes)))
+}
+
+/// Removes a slice if it holds nothing but what `bytes`, which begin at `range`, hold too: the hash in its header says so, so that it
+/// need not be read. Where it differs, two clusters that pass for one have stored WAL here: that is told, and both stay.
+async fn remove(archive: &WalArchive, slice: &Slice, range: &Range<u64>, bytes: &Bytes) -> Result<bool> {
+    let place = |at: u64| usize::try_from(at - range.start).unwrap_or(usize::MAX);
+    let Some(held) = bytes.get(place(slice.bytes.start)..place(slice.bytes.end)) else { return Ok(false) };
+    match archive.slice_holds(slice, held).await? {
+        Some(true) => archive.delete_slice(slice).await.map(|()| true),
+        Some(false) => {
+            let (segment, from) = (slice.segment, slice.bytes.start);
+            tracing::error!(%segment, from, "two objects hold different WAL for the same place; both are kept");
+            Ok(false)
+        }
+        None => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::SegmentSize;
+
+    fn objects(whole: bool, slices: &[Range<u64>]) -> Vec<WalObject> {
+        let segment = SegmentName::new(TimelineId(1), SegmentNumber(7), SegmentSize::DEFAULT);
+        let whole = whole.then_some(WalObject::File(WalFileName::Segment(segment)));
+        let slices = slices.iter().map(|bytes| WalObject::Slice(Slice { segment, bytes: bytes.clone() }));
+        whole.into_iter().chain(slices).collect()
+    }
+
+    fn removable(stored: &[WalObject]) -> Vec<Range<u64>> {
+        let found = superfluous(stored, 16 << 20);
+        let mut ranges: Vec<_> = found.into_iter().flat_map(|(_, slices)| slices).map(|slice| slice.bytes.clone()).collect();
+        ranges.sort_by_key(|range| (range.start, range.end));
+        ranges
+    }
+
+    #[test]
+    fn what_nothing_else_holds_is_never_removed() {
+        assert_eq!(removable(&objects(false, &[0..10, 10..20, 15..30])), []);
+        assert_eq!(removable(&objects(false, &[0..10, 10..20, 0..20, 20..30])), [0..10, 10..20]);
+        assert_eq!(removable(&objects(false, &[5..10, 0..8])), []);
+    }
+
+    #[test]
+    fn a_whole_segment_holds_all_of_its_slices() {
+        assert_eq!(removable(&objects(true, &[0..10, 0..16 << 20])), [0..10, 0..16 << 20]);
+        assert_eq!(removable(&objects(true, &[])), []);
+    }
+}
