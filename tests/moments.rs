@@ -8,8 +8,6 @@
 mod bucket;
 #[path = "moments/container.rs"]
 mod container;
-#[path = "moments/dice.rs"]
-mod dice;
 #[path = "moments/directory.rs"]
 mod directory;
 #[path = "moments/disaster.rs"]

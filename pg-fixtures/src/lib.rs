@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod checksum;
 pub mod container;
+pub mod dice;
 mod guard;
 pub mod poll;
 mod port;

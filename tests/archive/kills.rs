@@ -1,35 +1,14 @@
 //! The agent killed at any moment.
 
-use std::time::Duration;
-
 use holdfast::pg::TimelineId;
+use pg_fixtures::dice::Dice;
 use pg_fixtures::postgres::Installation;
 
 use crate::site::{Site, acknowledged, end_of_wal, server};
 
-/// A generator of pauses whose seed is printed, so that a failure can be repeated.
-struct Pauses(u64);
-
-impl Pauses {
-    fn new() -> Self {
-        let chosen = std::env::var("HOLDFAST_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed =
-            chosen.unwrap_or_else(|| u64::from(std::process::id()) ^ holdfast::sys::clock::now().as_microsecond().unsigned_abs());
-        println!("HOLDFAST_TEST_SEED={seed}");
-        Self(seed | 1)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
 #[test]
 fn everything_acknowledged_is_stored_however_often_the_agent_is_killed() {
-    let mut pauses = Pauses::new();
+    let mut dice = Dice::new();
     for (installation, megabytes) in Installation::all().into_iter().zip([16, 1, 64]) {
         println!("PostgreSQL {}, segments of {megabytes} MB", installation.version());
         let cluster = server(&installation).wal_segment_size(megabytes).start();
@@ -38,7 +17,7 @@ fn everything_acknowledged_is_stored_however_often_the_agent_is_killed() {
         let load = cluster.pgbench_background(&["-c", "4", "-T", "600"]);
         for round in 0..8 {
             site.holdfast.start_agent();
-            std::thread::sleep(Duration::from_millis(300 + pauses.below(3000)));
+            dice.pause(300..3300);
             if round % 3 == 2 {
                 cluster.sql("SELECT pg_switch_wal()");
             }

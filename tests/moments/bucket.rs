@@ -6,12 +6,12 @@ use pg_fixtures::checksum::Moment;
 use pg_fixtures::postgres::{Cluster, Installation};
 use pg_fixtures::s3::SeaweedFs;
 
-use crate::dice::{Dice, rounds};
 use crate::disaster::{By, comes_back};
 use crate::key::Key;
 use crate::kills::under_kills;
 use crate::seaweed;
 use crate::site::{DEADLINE, Site};
+use pg_fixtures::dice::{Dice, rounds};
 
 const LOAD: [&str; 6] = ["-c", "4", "-R", "200", "-T", "3600"];
 /// How long the load is measured.

@@ -4,10 +4,10 @@ use pg_fixtures::checksum::Moment;
 use pg_fixtures::container::{Container, docker_answers};
 use pg_fixtures::postgres::Installation;
 
-use crate::dice::Dice;
 use crate::disaster::{By, comes_back};
 use crate::kills::under_kills;
 use crate::site::{DIRECTORY, Site};
+use pg_fixtures::dice::Dice;
 
 const LOAD: [&str; 6] = ["-c", "2", "-R", "100", "-T", "3600"];
 

@@ -4,11 +4,11 @@ use holdfast::pg::Lsn;
 use pg_fixtures::checksum::Moment;
 use pg_fixtures::postgres::{Cluster, Installation, Load};
 
-use crate::dice::{Dice, rounds};
 use crate::disaster::{By, comes_back, comes_back_and_starts};
 use crate::key::Key;
 use crate::kills::under_kills;
 use crate::site::{DEADLINE, DIRECTORY, Site};
+use pg_fixtures::dice::{Dice, rounds};
 
 /// Slow enough for a busy machine, quick enough that something is always on its way.
 const LOAD: [&str; 6] = ["-c", "4", "-R", "200", "-T", "3600"];

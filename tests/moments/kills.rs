@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::dice::Dice;
 use crate::site::Site;
+use pg_fixtures::dice::Dice;
 
 /// Says that the work is over, even when it ends in a panic.
 struct Over<'a>(&'a AtomicBool);
