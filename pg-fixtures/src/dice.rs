@@ -40,6 +40,11 @@ impl Dice {
         usize::try_from(self.below(count as u64)).expect("less than a usize")
     }
 
+    /// Any byte.
+    pub fn byte(&mut self) -> u8 {
+        self.below(256).to_le_bytes()[0]
+    }
+
     /// Lets time pass: the load works on, and the agent dies somewhere in it.
     pub fn pause(&mut self, milliseconds: std::ops::Range<u64>) {
         let length = milliseconds.end - milliseconds.start;

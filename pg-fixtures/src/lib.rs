@@ -8,6 +8,7 @@ pub mod agent;
 pub mod checksum;
 pub mod container;
 pub mod dice;
+pub mod fuzz;
 mod guard;
 pub mod poll;
 mod port;

@@ -110,3 +110,13 @@ async fn a_connection_that_is_cut_anywhere_is_no_backup() {
         assert!(matches!(error.failure(), Failure::ConnectionLost(_)), "{error}");
     }
 }
+
+#[test]
+fn no_message_in_a_base_backup_breaks_the_client() {
+    let seeds = [&b"nbase.tar\0\0\nd1234"[..], b"n16384.tar\0/space\0", b"p\0\0\0\0\0\0\x10\0", b"m"].map(<[u8]>::to_vec);
+    pg_fixtures::fuzz::fuzz("messages in a base backup", &seeds, |input| {
+        let mut content = super::content::Content::typed();
+        // Each line is one copy message.
+        input.split(|byte| *byte == b'\n').all(|message| content.take(bytes::Bytes::copy_from_slice(message)).is_ok())
+    });
+}

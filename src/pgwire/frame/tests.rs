@@ -76,3 +76,33 @@ fn a_length_beyond_the_cap_is_refused_before_its_bytes_arrive() {
     let mut buffer = BytesMut::from([&b"d"[..], &cap.to_be_bytes()].concat().as_slice());
     assert!(matches!(split(&mut buffer, CAP), Ok(Split::Missing(missing)) if missing == CAP - 4));
 }
+
+/// What servers say: log-in, a row, an error, the beginning of a stream, a copy.
+fn conversation() -> Vec<Vec<u8>> {
+    let row = [&2_u16.to_be_bytes()[..], &3_u32.to_be_bytes(), b"abc", &(-1_i32).to_be_bytes()].concat();
+    let columns = b"\0\x01name\0\0\0\0\0\0\0\0\0\0\x19\xFF\xFF\xFF\xFF\xFF\xFF\0\0";
+    vec![
+        [message(b'R', b"\0\0\0\x0ASCRAM-SHA-256\0\0"), message(b'S', b"a\0b\0")].concat(),
+        [message(b'T', columns), message(b'D', &row), message(b'C', b"SELECT 1\0")].concat(),
+        [message(b'E', b"SERROR\0C57P01\0Mterminating connection\0\0"), message(b'Z', b"I")].concat(),
+        [message(b'W', &[0, 0, 0]), message(b'v', &[0, 3, 0, 0, 0, 0, 0, 0]), message(b'd', b"1234")].concat(),
+    ]
+}
+
+#[test]
+fn no_message_of_a_server_breaks_the_client() {
+    pg_fixtures::fuzz::fuzz("messages of a server", &conversation(), |input| {
+        let mut buffer = BytesMut::from(input);
+        for taken in 0_u64.. {
+            match split(&mut buffer, CAP) {
+                Ok(Split::Frame(_)) => {}
+                Ok(Split::Missing(missing)) => {
+                    assert!(missing > 0 && missing <= CAP + HEADER_BYTES, "{missing} bytes are missing");
+                    return taken > 0;
+                }
+                Err(_) => break,
+            }
+        }
+        false
+    });
+}
