@@ -8,4 +8,5 @@ mod stores {
     mod loose;
     mod probe;
     mod seaweed;
+    mod writers;
 }

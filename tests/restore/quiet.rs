@@ -1,6 +1,8 @@
 //! A restored cluster does nothing to anything of the original's, and lies where it was told to.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 
 use pg_fixtures::postgres::{Cluster, Installation};
 
@@ -67,4 +69,23 @@ fn tablespaces_go_where_they_are_told_and_never_to_the_original_unasked() {
         assert_eq!(pg_fixtures::checksum::Checksums::of(&story.cluster), expected, "the original is untouched");
         assert!(fs::read_dir(&new).expect("the new place").next().is_some());
     }
+}
+
+/// PostgreSQL refuses files of another user, and does not run as root.
+#[test]
+fn what_root_restores_belongs_to_whom_the_place_belongs() {
+    let story = Story::new(&Installation::newest());
+    story.backup();
+    story.store_wal();
+    let to = story.place("by root");
+    let Some(output) = story.restore_as_root(&to) else {
+        println!("LEFT OUT: this is not root, so a restore by root is not tested");
+        return;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let owner = fs::metadata(story.scratch.path()).expect("the place").uid();
+    let found = Command::new("find").arg(&to).args(["!", "-uid", &owner.to_string()]).output().expect("run find");
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "files of somebody else");
+    assert_ne!(owner, 0);
+    story.recovered(&to).sql("CREATE TABLE t (i int)");
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,6 +94,17 @@ impl Story {
         let mut all = vec!["restore", "postgres/main", "--to", &to, "--programs", &programs];
         all.extend(arguments);
         self.holdfast.try_run(&all)
+    }
+
+    /// `holdfast restore` as the user of this test, where that is root.
+    pub fn restore_as_root(&self, to: &Path) -> Option<Output> {
+        if !nix::unistd::geteuid().is_root() {
+            return None;
+        }
+        let mut command = Command::new(self.holdfast.command(&[""; 0]).get_program());
+        command.args(["restore", "postgres/main", "--to"]).arg(to).env("HOLDFAST_CONFIG", self.holdfast.configuration());
+        command.arg("--programs").arg(self.cluster.program("postgres").parent().expect("a program lies in a directory"));
+        Some(command.output().expect("run holdfast"))
     }
 
     /// Restores, and has PostgreSQL compare the result with the manifest.

@@ -104,3 +104,43 @@ fn another_clusters_segment_is_refused_wherever_it_lies() {
     let refused = push(&site, &copies.join(&foreign)).expect_err("another cluster's, elsewhere");
     assert!(refused.contains("belongs to the cluster with system identifier"), "{refused}");
 }
+
+/// A primary and its standby with `archive_mode = always` hand over the same segments: the second to come finds its own content.
+#[test]
+fn a_standby_that_archives_too_is_no_conflict() {
+    let site = Site::new(&Installation::newest());
+    let standby = site.server.standby();
+    standby.sql("ALTER SYSTEM SET archive_mode = 'always'");
+    standby.restart();
+    let [_, _, last] = ["a", "b", "c"].map(|table| site.write_segment(table));
+    site.wait_for(&last);
+    standby.wait_for_replay_of(&site.server, SOON);
+    let question = format!("SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver");
+    standby.wait_until(SOON, "the standby archives as well", || standby.sql(&question) == "t");
+    for server in [&site.server, &standby] {
+        assert_eq!(server.sql("SELECT failed_count FROM pg_stat_archiver"), "0");
+    }
+}
+
+/// Two standbys that are promoted from different positions both call their timeline 2: the second one's files are refused, loudly.
+#[test]
+fn of_two_promotions_to_one_timeline_the_second_is_refused() {
+    let site = Site::new(&Installation::newest());
+    let [first, second] = [site.server.standby(), site.server.standby()];
+    first.promote();
+    site.server.sql("CREATE TABLE only_in_the_second AS SELECT 1 AS i");
+    second.wait_for_replay_of(&site.server, SOON);
+    let wal = site.store().join("postgres/main/wal").join(site.server.system_identifier());
+    let history = wal.join("history/00000002.history");
+    first.wait_until(SOON, "the first promotion is archived", || history.exists());
+    let archived = "SELECT count(*) FROM pg_ls_dir('pg_wal/archive_status') name WHERE name LIKE '%.ready'";
+    first.wait_until(SOON, "everything of the first is archived", || first.sql(archived) == "0");
+    let stored = fs::read(&history).expect("read the history");
+    second.promote();
+    second.wait_until(SOON, "the archiver of the second fails", || {
+        second.sql("SELECT failed_count > 0 FROM pg_stat_archiver") == "t"
+    });
+    assert!(second.log().contains("it was not overwritten"), "{}", second.log());
+    assert_eq!(fs::read(&history).expect("read the history"), stored);
+    assert_eq!(first.sql("SELECT failed_count FROM pg_stat_archiver"), "0");
+}

@@ -125,3 +125,22 @@ async fn stopping_drops_what_is_on_its_way() {
     let stream = begin(&says).await.expect("a stream");
     stream.stop().await.expect("the connection back");
 }
+
+#[test]
+fn no_message_in_a_stream_of_wal_breaks_the_client() {
+    // The content of copy messages: behind a tag and a length.
+    let seeds =
+        [wal(0x100_0000, &[0xD1; 300]), copy_data(b'k', &[7, 800_000_000_000_000], &[1])].map(|framed| framed[5..].to_vec());
+    pg_fixtures::fuzz::fuzz("messages in a stream of WAL", &seeds, |input| {
+        super::message::read(bytes::Bytes::copy_from_slice(input)).is_ok()
+    });
+}
+
+/// A commit under `synchronous_commit = remote_apply` must not return because of a receiver, which applies nothing.
+#[test]
+fn a_receiver_never_says_that_anything_is_applied() {
+    let status = Status { written: Lsn(3), flushed: Lsn(2) };
+    let message = super::message::status(status, jiff::Timestamp::UNIX_EPOCH, false);
+    let position = |at: usize| u64::from_be_bytes(message[at..at + 8].try_into().expect("eight bytes"));
+    assert_eq!((message[0], position(1), position(9), position(17)), (b'r', 3, 2, Lsn::INVALID.0));
+}
