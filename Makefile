@@ -1,9 +1,11 @@
 # make demo      the whole story in a scratch directory: back up a real PostgreSQL, lose a table, get it back
 # make test      everything that must hold before a change is merged
+# make soak      kills everything at every step, for SECONDS (two hours) or until KILLS kills; SEED repeats a run
+# make fuzz      feeds every parser of foreign bytes with mutations, for SECONDS (a minute) each
 # make bench     measures beside cp, pgBackRest, wal-rus and pg_receivewal, and writes docs/benchmarks.md (SIZE=small: 3 minutes, no document)
 # make install   the three programs into PREFIX/bin (/usr/local by default)
 #
-# The first three install what they need first (scripts/install, as root or with sudo). Rust comes from https://rustup.rs.
+# All but the last install what they need first (scripts/install, as root or with sudo). Rust comes from https://rustup.rs.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,7 +18,11 @@ SHIMS := -p holdfast-archive-command -p holdfast-restore-command
 PREFIX ?= /usr/local
 TARGET_DIRECTORY = $$($(CARGO) metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help demo install bench test installed toolchain format lint tidy deny shims images tests doctests
+SECONDS ?= 7200
+KILLS ?= 1000000
+SEED ?=
+
+.PHONY: help demo install bench soak fuzz test installed toolchain format lint tidy deny shims images tests doctests
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -43,6 +49,17 @@ bench:
 	$(CARGO) build --locked --profile shim $(SHIMS)
 	PYTHONDONTWRITEBYTECODE=1 python3 -m bench --programs "$(TARGET_DIRECTORY)/release" --shims "$(TARGET_DIRECTORY)/shim" --size $(SIZE) \
 		$(if $(ROWS),--only $(ROWS)) $(if $(filter full,$(SIZE)),$(if $(ROWS),,--report docs/benchmarks.md))
+
+# The crash harness as a long run; its result is written into docs/reliability.md.
+soak: installed shims
+	$(CARGO) build --locked --tests
+	HOLDFAST_SOAK_SECONDS=$(SECONDS) HOLDFAST_SOAK_KILLS=$(KILLS) $(if $(SEED),HOLDFAST_TEST_SEED=$(SEED)) \
+		HOLDFAST_SOAK_REPORT="$(CURDIR)/docs/reliability.md" $(CARGO) test --locked --test crash nothing_acknowledged -- --nocapture
+
+fuzz: SECONDS = 60
+fuzz: installed
+	HOLDFAST_FUZZ_SECONDS=$(SECONDS) $(if $(SEED),HOLDFAST_TEST_SEED=$(SEED)) $(CARGO) test --locked --lib no_message -- --nocapture
+	HOLDFAST_FUZZ_SECONDS=$(SECONDS) $(if $(SEED),HOLDFAST_TEST_SEED=$(SEED)) $(CARGO) test --locked --test fuzz -- --nocapture
 
 test: installed toolchain format tidy lint deny shims images tests doctests
 	@echo "make test: everything passed"

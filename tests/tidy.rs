@@ -5,6 +5,7 @@ mod tidy {
     mod layers;
     mod manifests;
     mod places;
+    mod promises;
     mod shape;
     mod source;
     mod tree;

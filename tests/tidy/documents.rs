@@ -24,6 +24,7 @@ fn the_main_documents_are_there() {
         "docs/format.md",
         "docs/hand-recovery.md",
         "docs/operations.md",
+        "docs/reliability.md",
     ];
     assert_eq!(names.iter().filter(missing).collect::<Vec<_>>(), Vec::<&&str>::new());
 }
