@@ -15,7 +15,6 @@ use crate::config::Config;
 use crate::repository::{Repository, ResourceName};
 use crate::sys::clock;
 
-
 /// The agent.
 #[derive(Debug)]
 pub struct Agent {
