@@ -10,3 +10,5 @@ mod commands;
 mod servers;
 #[path = "bad_input/support.rs"]
 mod support;
+#[path = "bad_input/unreachable.rs"]
+mod unreachable;

@@ -2,7 +2,10 @@
 
 mod restore {
     mod damage;
+    mod edges;
+    mod ended;
     mod quiet;
+    mod reads;
     mod refused;
     mod retention;
     mod support;

@@ -4,6 +4,7 @@ mod wal_commands {
     mod agent;
     mod archive;
     mod exit_codes;
+    mod failures;
     mod recovery;
     mod site;
 }

@@ -75,7 +75,7 @@ fn begin(
     before: Option<JoinHandle<()>>,
     stop: CancellationToken,
 ) -> Receiving {
-    let report = Report::new(&resource);
+    let report = Report::new(&resource, section.max_delay.0);
     let (shown, cluster, token) = (report.clone(), section.clone(), stop.clone());
     let inspection = Inspection {
         repository: repository.clone(),

@@ -99,7 +99,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     if options.resource.is_some() {
         config.resource(options.resource.as_ref())?;
     }
-    let repository = context.repository(&config).await?;
+    let repository = context.repository_now(&config).await?;
     let mut report = Report { backups: Vec::new(), damaged: Vec::new() };
     for resource in config.resources() {
         if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) {

@@ -1,5 +1,7 @@
 //! `holdfast check`: configuration, access, what is stored, what is shipping. Ends with 0, 1 (warning) or 2 (critical).
 
+use std::sync::Arc;
+
 use clap::Args;
 use serde::Serialize;
 
@@ -32,9 +34,10 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     if options.resource.is_some() {
         config.resource(options.resource.as_ref())?;
     }
-    let (mut findings, repository) = match context::open_store(&config).await {
-        Ok(store) => check_repository(store, config.repository.compression).await,
-        Err(failure) => (vec![Finding::bad(Level::Critical, REPOSITORY, failure.message, failure.hint)], None),
+    let bad = |failure: exit::Failure| (vec![Finding::bad(Level::Critical, REPOSITORY, failure.message, failure.hint)], None);
+    let (mut findings, repository) = match context.repository_now(&config).await {
+        Ok(repository) => check_repository(Arc::clone(repository.store()), config.repository.compression).await,
+        Err(failure) => bad(failure),
     };
     let repository = repository.map(|repository| repository.with_encryption(context::encryption(&config)));
     if let Some(repository) = &repository {

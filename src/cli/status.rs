@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     if options.resource.is_some() {
         config.resource(options.resource.as_ref())?;
     }
-    let repository = context.repository(&config).await?;
+    let repository = context.repository_now(&config).await?;
     let (mut clusters, mut upkeep) = (Vec::new(), Vec::new());
     for (resource, _) in config.clusters() {
         if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) {
@@ -110,6 +110,9 @@ fn cluster_lines(cluster: &ClusterStatus) -> Vec<String> {
     }
     lines.extend(cluster.gaps.iter().map(gap_line));
     lines.extend(cluster.conflicts.iter().map(conflict_line));
+    for timeline in &cluster.missing_histories {
+        lines.push(format!("  THE HISTORY OF TIMELINE {timeline} IS NOT STORED: nothing can be restored along it; 'holdfast check' says what to do"));
+    }
     lines.extend(cluster.damaged.iter().map(|record| format!("  {}", damaged(record).replace('\n', "\n  "))));
     lines.push(format!("  proven at {}", cluster.proven_at));
     lines

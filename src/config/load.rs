@@ -56,6 +56,11 @@ pub fn parse(text: &str, path: &Path) -> Result<Config> {
     if let Some((offset, detail)) = config.contradiction() {
         return Err(invalid(line_of(text, offset), detail));
     }
+    if config.repository.endpoint.as_deref().is_some_and(holds_user_info) {
+        let line = line_of(text, text.find("endpoint").unwrap_or(0));
+        let detail = "the endpoint holds user information, which would be shown in logs; use access_key_id and secret_access_key";
+        return Err(invalid(line, detail.to_owned()));
+    }
     config.path = path.to_owned();
     Ok(config)
 }
@@ -65,6 +70,12 @@ fn line_of_section(text: &str, kind: ResourceKind, name: &str) -> usize {
     let kind = kind.as_str();
     let headings = [format!("[{kind}.{name}]"), format!("[{kind}.\"{name}\"]"), format!("[{kind}.'{name}']")];
     line_of(text, headings.iter().find_map(|heading| text.find(heading)).unwrap_or(0))
+}
+
+/// Whether there is something before an `@` in the part of a URL that names the host.
+fn holds_user_info(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or_default().contains('@')
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -185,6 +196,25 @@ mod tests {
         assert_eq!(upkeep.schedule.map(ToString::to_string), Some("0 2 * * * Europe/Berlin".to_owned()));
         assert_eq!(upkeep.keep.map(|keep| (keep.at_least, keep.monthly)), Some((1, 12)));
         assert_eq!(upkeep.objectives.rpo.map(|rpo| rpo.0.as_secs()), Some(86400));
+    }
+
+    #[test]
+    fn an_endpoint_with_user_information_is_refused_and_not_repeated() {
+        let with = |endpoint: &str| format!("[repository]\nurl = \"s3://b\"\nendpoint = \"{endpoint}\"\n");
+        let message = refusal(&with("https://key:hush-hush@s3.example.com"));
+        assert!(message.contains(":3: the endpoint holds user information") && !message.contains("hush"), "{message}");
+        assert!(parse(&with("https://s3.example.com/a@b"), Path::new("/c")).is_ok());
+    }
+
+    #[test]
+    fn what_a_failing_command_says_is_not_shown() {
+        let text = GOOD.replace("\"host=db\"", "{ command = \"echo hush-hush >&2; exit 3\" }");
+        let config = parse(&text, Path::new("/c")).expect("a valid configuration");
+        let message = config.postgres["main"].conninfo.reveal().expect_err("a failing command").to_string();
+        assert!(
+            message.contains("exit status: 3") && message.contains("run it by hand") && !message.contains("hush"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -65,12 +65,17 @@ impl std::str::FromStr for StoreUrl {
             if bucket.is_empty() {
                 return Err(format!("'{text}' names no bucket; write it as in s3://bucket/prefix"));
             }
+            if bucket.contains('@') {
+                return Err("the url holds user information; use access_key_id and secret_access_key".to_owned());
+            }
             return Ok(Self::S3 { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() });
         }
         let path = text.strip_prefix("file://").unwrap_or(text);
         if path.starts_with('/') {
             return Ok(Self::Directory(PathBuf::from(path)));
         }
+        // It may be a URL with a password.
+        let text = text.rsplit('@').next().unwrap_or_default();
         Err(format!("'{text}' is no store; write file:///absolute/path or s3://bucket/prefix"))
     }
 }
@@ -84,6 +89,14 @@ impl<'de> Deserialize<'de> for StoreUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_with_a_password_is_refused_and_not_repeated() {
+        for text in ["s3://key:hush@bucket/prefix", "ftp://user:hush@host/b"] {
+            let message = text.parse::<StoreUrl>().expect_err("a wrong url");
+            assert!(!message.contains("hush"), "{message}");
+        }
+    }
 
     #[test]
     fn urls_of_both_kinds() {

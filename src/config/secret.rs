@@ -51,13 +51,15 @@ impl Secret {
     }
 }
 
-/// Runs a program for the secret it prints; what it says on standard error goes to ours.
+/// Runs a program for the secret it prints. What it writes to standard error is dropped: a program that fails can show the secret there
+/// (`set -x`, a URL with a password), and the log is no place for it.
 fn output_of(command: &str) -> Result<String> {
     let failed = |detail: String| Error::Secret { from: "command".to_owned(), detail };
-    let output = Command::new("sh").args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = Command::new("sh").args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::null()).output();
     let output = output.map_err(|error| failed(error.to_string()))?;
     if !output.status.success() {
-        return Err(failed(format!("the command ended with {}", output.status)));
+        let why = "what it says on standard error is not shown, because that can hold secrets: run it by hand";
+        return Err(failed(format!("the command ended with {}; {why}", output.status)));
     }
     let text = String::from_utf8(output.stdout).map_err(|_| failed("its output is not UTF-8".to_owned()))?;
     Ok(without_newline(text))

@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::windows::{BackupFacts, TimelineFacts, Window, windows};
+use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId, WalFileName};
 use crate::repository::{BackupEntry, Conflict, Damaged, Error, Gap, Repository, ResourceName, Result, WalAbout, WalArchive};
 use crate::resources::postgres::archive::coverage::{cut, stored_through, was_filled};
+use crate::resources::postgres::restore::gather::histories;
 use crate::sys::clock;
 
 /// What the repository proves about a cluster.
@@ -35,6 +37,8 @@ pub struct ClusterStatus {
     pub conflicts: Vec<Noted<Conflict>>,
     /// Records in the repository that cannot be read: what they tell of is not in the windows.
     pub damaged: Vec<Damaged>,
+    /// Timelines of which WAL or a backup is stored, but not the history: nothing can be restored along them.
+    pub missing_histories: Vec<TimelineId>,
 }
 
 /// A record, and whether an operator has taken note of it.
@@ -75,7 +79,13 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
     let noted = records(&archive).await?;
     damaged.extend(listed.damaged.into_iter().chain(noted.damaged));
     let recorded: Vec<Gap> = noted.gaps.iter().map(|gap| gap.record.clone()).collect();
-    let timelines = timeline_facts(&archive, &backups, &recorded).await?;
+    let histories = histories(&archive).await?;
+    damaged.extend(histories.damaged);
+    let timelines = timeline_facts(&archive, &backups, &recorded, &histories.records).await?;
+    let unknown = |timeline: &&TimelineId| {
+        **timeline > TimelineId::FIRST && histories.records.iter().all(|history| history.timeline() != **timeline)
+    };
+    let missing_histories = timelines.keys().filter(unknown).copied().collect();
     let facts: Vec<BackupFacts> = backups.iter().map(BackupFacts::from).collect();
     let windows = windows(&facts, &timelines);
     let last_commit = match windows.last() {
@@ -93,6 +103,7 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
         gaps: noted.gaps,
         conflicts: noted.conflicts,
         damaged,
+        missing_histories,
     })
 }
 
@@ -134,10 +145,12 @@ async fn timeline_facts(
     archive: &WalArchive,
     backups: &[BackupEntry],
     gaps: &[Gap],
+    histories: &[TimelineHistory],
 ) -> Result<BTreeMap<TimelineId, TimelineFacts>> {
     let mut facts = BTreeMap::new();
     for timeline in archive.timelines().await? {
-        let parent = parent_of(archive, timeline).await?;
+        let history = histories.iter().find(|history| history.timeline() == timeline);
+        let parent = history.and_then(TimelineHistory::parent).map(|parent| (parent.timeline, parent.end));
         let starts = backups.iter().map(|backup| backup.postgres()).filter(|detail| detail.timeline == timeline);
         let first = starts.map(|detail| detail.start_lsn).chain(parent.map(|(_, fork)| fork)).min();
         let stretches = match first {
@@ -147,11 +160,6 @@ async fn timeline_facts(
         facts.insert(timeline, TimelineFacts { parent, stretches });
     }
     Ok(facts)
-}
-
-async fn parent_of(archive: &WalArchive, timeline: TimelineId) -> Result<Option<(TimelineId, Lsn)>> {
-    let Some(history) = archive.history(timeline).await? else { return Ok(None) };
-    Ok(history.parent().map(|parent| (parent.timeline, parent.end)))
 }
 
 /// The stretches of a timeline that are stored without a hole, from `first` on.

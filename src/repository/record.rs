@@ -31,10 +31,15 @@ impl Damaged {
     pub const HINT: &str = "bring it back from a copy of the repository; where there is none, move it out of the repository";
 
     /// Of what went wrong with reading a record, what is the record's fault; everything else is an error for all of them.
-    pub(super) fn of(key: &ObjectKey, error: Error) -> Result<Self> {
+    ///
+    /// # Errors
+    /// The error itself, where it is not the object's fault.
+    pub fn of(key: &ObjectKey, error: Error) -> Result<Self> {
         let object = key.to_string();
         match error {
             Error::Malformed { detail, .. } => Ok(Self { object, detail }),
+            Error::Codec { source, .. } => Ok(Self { object, detail: source.to_string() }),
+            error @ Error::Misplaced { .. } => Ok(Self { object, detail: error.to_string() }),
             Error::Storage(error) => match error.failure {
                 Failure::Corrupt(detail) => Ok(Self { object, detail }),
                 _ => Err(error.into()),

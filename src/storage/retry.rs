@@ -29,6 +29,12 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// For a person who waits for the answer: what does not pass within a few seconds is told instead.
+    #[must_use]
+    pub const fn interactive() -> Self {
+        Self { first_delay: Duration::from_millis(100), longest_delay: Duration::from_secs(2), deadline: Duration::from_secs(8) }
+    }
+
     /// One attempt.
     #[must_use]
     pub const fn once() -> Self {

@@ -1,5 +1,8 @@
 //! Servers that do not let Holdfast in, or cannot serve it.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use pg_fixtures::agent::Holdfast;
 use pg_fixtures::postgres::{Builder, Cluster, Installation};
 
@@ -61,4 +64,39 @@ fn another_clusters_repository_is_refused_before_a_byte_is_written() {
     }
     assert_eq!(other.sql("SELECT count(*) FROM pg_replication_slots"), "0", "not even a slot is made");
     assert!(!holdfast.scratch().path().join("store/postgres/main/data").exists());
+}
+
+/// A server that lets everybody in and says that it is of this version, and nothing else.
+fn server_of_version(version: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let port = listener.local_addr().expect("an address").port();
+    let message = |kind: u8, body: &[u8]| {
+        let length = u32::try_from(body.len() + 4).expect("a short message").to_be_bytes();
+        [&[kind][..], &length, body].concat()
+    };
+    let parameter = message(b'S', format!("server_version\0{version}\0").as_bytes());
+    let welcome = [message(b'R', &[0; 4]), parameter, message(b'Z', b"I")].concat();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut startup = [0; 1024];
+            let greeted = stream.read(&mut startup).and_then(|_| stream.write_all(&welcome));
+            // Until the client goes away.
+            while greeted.is_ok() && stream.read(&mut startup).is_ok_and(|count| count > 0) {}
+        }
+    });
+    format!("host=127.0.0.1 port={port} user=u sslmode=disable connect_timeout=5")
+}
+
+#[test]
+fn a_server_that_is_too_old_or_too_new_is_told_which_versions_are_supported() {
+    let supported = "is not supported; Holdfast supports PostgreSQL 15, 16, 17, 18 and 19";
+    for version in ["13.22", "14.19", "20devel"] {
+        let major: String = version.chars().take(2).collect();
+        let conninfo = server_of_version(version);
+        init_fails(&conninfo, &[&format!("PostgreSQL {major} {supported}")]);
+        let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), &configuration(&conninfo));
+        let check = String::from_utf8_lossy(&holdfast.try_run(&["check"]).stdout).into_owned();
+        names(&check, &["CRITICAL  postgres/main", &format!("PostgreSQL {major} {supported}")]);
+    }
 }

@@ -13,9 +13,9 @@ use holdfast::repository::{BackupEntry, Repository, ResourceName, WriteLimits};
 use holdfast::resources::postgres::backup::{Limits, Reporter, Request, take};
 use holdfast::storage::FileStore;
 use pg_fixtures::agent::Holdfast;
-use pg_fixtures::checksum::Checksums;
+use pg_fixtures::checksum::{Checksums, Database};
 use pg_fixtures::postgres::{Builder, Cluster, Installation};
-use pg_fixtures::{Scratch, poll};
+use pg_fixtures::{FreePort, Scratch, poll};
 use tokio_util::sync::CancellationToken;
 
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -146,6 +146,75 @@ impl Story {
         fs::remove_dir_all(&directory).expect("remove a restored cluster");
         checksums
     }
+}
+
+/// A restored cluster whose server `holdfast restore --start` has started; it is stopped when this is dropped.
+pub struct Started<'a> {
+    story: &'a Story,
+    directory: PathBuf,
+    sockets: PathBuf,
+    port: FreePort,
+    /// What `restore` printed.
+    pub report: serde_json::Value,
+    /// How it ended.
+    pub code: Option<i32>,
+}
+
+impl Story {
+    /// Restores and starts, whatever comes of it.
+    pub fn try_started(&self, name: &str, arguments: &[&str]) -> Started<'_> {
+        let (port, sockets) = (FreePort::take(), self.scratch.new_directory(&format!("s{name}")));
+        let (number, folder) = (port.number().to_string(), sockets.display().to_string());
+        let start = ["--start", "--port", &number, "--socket-directory", &folder, "--output", "json"];
+        let arguments: Vec<&str> = arguments.iter().chain(&start).copied().collect();
+        let directory = self.place(name);
+        let output = self.try_restore(&directory, &arguments);
+        let report = serde_json::from_slice(&output.stdout);
+        let report = report.unwrap_or_else(|_| panic!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)));
+        Started { story: self, directory, sockets, port, report, code: output.status.code() }
+    }
+
+    /// Restores and starts; recovery ends exactly where it was planned to.
+    pub fn started(&self, name: &str, arguments: &[&str]) -> Started<'_> {
+        let started = self.try_started(name, arguments);
+        let differences = &started.report["recovered"]["differences"];
+        assert!(started.code == Some(0) && differences.as_array().is_some_and(Vec::is_empty), "{:#}", started.report);
+        started
+    }
+}
+
+impl Started<'_> {
+    /// What the tables hold.
+    pub fn content(&self) -> Checksums {
+        Checksums::of(self)
+    }
+}
+
+impl Database for Started<'_> {
+    fn try_statements(&self, statements: &str) -> Result<String, String> {
+        let mut command = self.story.cluster.command(self.story.cluster.program("psql"));
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-c", statements]);
+        command.arg("-h").arg(&self.sockets).arg("-p").arg(self.port.number().to_string());
+        let output = command.output().expect("run psql");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
+        if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+    }
+}
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        let stop = ["stop", "--mode=immediate", "--pgdata", &self.directory.display().to_string()].map(str::to_owned);
+        self.story.cluster.try_run("pg_ctl", &stop);
+        drop(fs::remove_dir_all(&self.directory));
+    }
+}
+
+/// The plan of a restore, as JSON.
+pub fn dry_run(story: &Story, arguments: &[&str]) -> serde_json::Value {
+    let all: Vec<&str> = arguments.iter().chain(&["--dry-run", "--output", "json"]).copied().collect();
+    let output = story.try_restore(&story.place("plan"), &all);
+    let report: Result<serde_json::Value, _> = serde_json::from_slice(&output.stdout);
+    report.unwrap_or_else(|_| panic!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)))["plan"].clone()
 }
 
 /// Asks until it is true.

@@ -61,7 +61,7 @@ fn recovery_from_a_bucket_reaches_the_end_and_stops_when_the_service_is_gone() {
     assert_eq!(gone.status.code(), Some(202), "{gone:?}");
 }
 
-fn make_bucket(server: &SeaweedFs) {
+pub fn make_bucket(server: &SeaweedFs) {
     let credentials = Credentials::new(SeaweedFs::ACCESS_KEY_ID, SeaweedFs::SECRET_ACCESS_KEY, None, None, "test");
     let configuration =
         aws_sdk_s3::Config::builder().behavior_version(BehaviorVersion::latest()).credentials_provider(credentials);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Options;
-use crate::cli::exit::{DONE, Failure};
+use crate::cli::exit::{DONE, FAILED, Failure};
 use crate::cli::{Context, Outcome};
 use crate::config::Config;
 use crate::pg::Lsn;
@@ -94,8 +94,7 @@ pub(super) async fn run(
     options: &ClusterOptions,
 ) -> Outcome {
     let to = PathBuf::from(common.to.as_ref().ok_or_else(|| Failure::from(restore::Error::NoDirectory))?);
-    let repository = context.repository(config).await?;
-    let plan = make_plan(&repository, resource, common, options).await?;
+    let plan = make_plan(&context.repository_now(config).await?, resource, common, options).await?;
     let site = survey(&plan.backup, &to, &options.tablespace_map).map_err(restore::Error::from)?;
     let programs = programs(options, &plan);
     if common.dry_run {
@@ -112,6 +111,8 @@ pub(super) async fn run(
             None
         }
     };
+    // What is a long work waits for a store that is away for a while.
+    let repository = context.repository(config).await?;
     write(context, config, &repository, (&plan, &site), resource, options).await?;
     let recovered = match programs {
         Some(programs) if options.start => Some(recover(context, &plan, &site, programs, options).await?),
@@ -129,7 +130,10 @@ fn report(context: &Context, report: &Report) -> u8 {
             format!("{}\n{}\n{}", report.plan, site_text(&report.site), report.next)
         }
     });
-    DONE
+    match &report.recovered {
+        Some(recovered) if !recovered.differences.is_empty() => FAILED,
+        _ => DONE,
+    }
 }
 
 fn wanted(common: &Options, options: &ClusterOptions) -> Wanted {
@@ -228,6 +232,10 @@ fn next_steps(plan: &RestorePlan, site: &Site, recovered: Option<&Recovered>, op
         End::Paused => "recovered to the target: the server waits there, read-only; look at it, then 'SELECT pg_wal_replay_resume()' to promote".to_owned(),
         End::ShutDown => "recovered to the target and shut down; started again it goes on behind the target only with another recovery_target_action".to_owned(),
     }];
+    if !recovered.differences.is_empty() {
+        lines.insert(0, "RECOVERY DID NOT END WHERE THE PLAN SAYS: do not use this cluster before you know why".to_owned());
+        lines.extend(recovered.differences.iter().map(|difference| format!("NOT AS PLANNED: {difference}")));
+    }
     lines.extend(recovered.lsn.map(|lsn| format!("replayed up to {lsn}")));
     lines.extend(recovered.stopped.clone());
     lines.extend(recovered.last_transaction.as_ref().map(|time| format!("last transaction at {time}")));

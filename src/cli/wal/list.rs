@@ -77,7 +77,7 @@ struct Object {
 pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     let config = context.config()?;
     let (resource, _) = config.cluster(options.cluster.as_ref())?;
-    let repository = context.repository(&config).await?;
+    let repository = context.repository_now(&config).await?;
     let lineage = match options.lineage {
         Some(system_id) => repository.lineage_of(&resource, system_id).await?,
         None => repository.newest_lineage(&resource).await?,

@@ -4,8 +4,8 @@ use super::objectives::check_rpo;
 use super::{Finding, Level};
 use crate::config::Postgres;
 use crate::operations::status::{ClusterStatus, Noted, cluster_status};
-use crate::pg::Lsn;
 use crate::pg::version::Version;
+use crate::pg::{Lsn, TimelineId};
 use crate::pgwire::{ReplicationConnection, SlotName, SlotState, SqlConnection, SystemIdentity, WalStatus};
 use crate::repository::{Conflict, Damaged, Gap, Repository, ResourceName};
 use crate::resources::postgres::source;
@@ -138,11 +138,23 @@ async fn check_stored(repository: &Repository, resource: &ResourceName, server: 
     match status {
         Ok(status) => {
             let mut findings = judge_status(&object, &status, server.map(|server| server.flushed));
+            findings.extend(status.missing_histories.iter().map(|timeline| judge_missing_history(&object, *timeline)));
             findings.extend(status.damaged.iter().map(|record| judge_damaged(&object, record)));
             findings
         }
         Err(error) => vec![Finding::bad(Level::Critical, &object, error.to_string(), error.hint())],
     }
+}
+
+/// A server that recovers needs the history of every timeline on its way.
+fn judge_missing_history(object: &str, timeline: TimelineId) -> Finding {
+    let found =
+        format!("WAL or a backup of timeline {timeline} is stored, but not its history: nothing can be restored along it");
+    let hint = format!(
+        "the agent stores it when it connects, as long as the server has it; or run 'holdfast wal push PATH/pg_wal/{:08X}.history'",
+        timeline.0
+    );
+    Finding::bad(Level::Critical, object, found, Some(hint))
 }
 
 /// A record that cannot be read: what it tells of may be lost with it.

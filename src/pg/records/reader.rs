@@ -1,5 +1,7 @@
 //! The reader of records: what lies between the page headers, one record after the other.
 
+use std::ops::Range;
+
 use super::activity::{Activity, Commit, FirstRecord, RestorePoint};
 use super::contents::{Kind, RECORD_HEADER_BYTES, main_data, prepared_xid, restore_point_name, time};
 use super::scanner::ProblemKind;
@@ -59,6 +61,8 @@ pub(super) struct Reader {
     aborted: bool,
     /// The size of a segment, in bytes.
     segment_bytes: u64,
+    /// The last complete record; what follows does not make it forgotten.
+    pub last_complete: Option<Range<Lsn>>,
     version: Option<&'static Version>,
 }
 
@@ -220,6 +224,7 @@ impl Reader {
         let end = Lsn(end.0.checked_next_multiple_of(8).unwrap_or(end.0));
         self.state = State::Boundary;
         self.previous = Some(self.record.start);
+        self.last_complete = Some(self.record.start..end);
         self.activity.end = Some(end);
         self.report(end);
         if self.record.kind == Kind::Switch {

@@ -1,5 +1,7 @@
 //! The scanner: pages, in whatever pieces the bytes come. What lies between the page headers goes to the reader of records.
 
+use std::ops::Range;
+
 use super::activity::Activity;
 use super::reader::{Reader, Stop};
 use crate::pg::page::{HEADER_BYTES, LONG_HEADER_BYTES, PAGE_BYTES, PageHeader};
@@ -98,6 +100,12 @@ impl Scanner {
         std::mem::take(&mut self.reader.activity)
     }
 
+    /// The last complete record, up to where the next one can begin: behind a switch that is the next segment. Never forgotten.
+    #[must_use]
+    pub fn last_complete(&self) -> Option<Range<Lsn>> {
+        self.reader.last_complete.clone()
+    }
+
     /// Where and why the records ended first, if they did so other than by a switch.
     #[must_use]
     pub const fn problem(&self) -> Option<&Problem> {
@@ -176,7 +184,12 @@ impl Scanner {
         let (used, stop) = self.reader.read(self.position, here);
         let last = self.position.wrapping_add(used.saturating_sub(1) as u64);
         match stop {
-            Some(Stop::Switch) => self.skip_segment(last),
+            Some(Stop::Switch) => {
+                self.skip_segment(last);
+                if let (Some(record), Place::Skipped { until }) = (&mut self.reader.last_complete, self.place) {
+                    record.end = Lsn(until);
+                }
+            }
             Some(Stop::Problem(lsn, kind)) => self.stop(lsn, kind, last),
             None => {}
         }

@@ -11,8 +11,9 @@ use crate::pg::{Lsn, SystemId, TimelineId};
 use crate::repository::{Conflict, Gap};
 use crate::sys::clock;
 
-/// So long nothing may be stored although there is something to store, until a receiver counts as unhealthy.
-const UNHEALTHY_AFTER: Duration = Duration::from_secs(60);
+/// So long nothing may be stored although there is something to store, until a receiver counts as unhealthy; beside twice the time that
+/// WAL may wait anyway.
+const UNHEALTHY_AFTER: Duration = Duration::from_secs(10);
 
 /// What a receiver is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -125,6 +126,8 @@ pub struct ReceiverStatus {
     pub lag_bytes: u64,
     /// When something was stored last.
     pub last_stored_at: Option<Timestamp>,
+    /// The longest that received WAL waits before it is stored, if all is well.
+    pub max_delay_seconds: f64,
     /// Since when there is WAL that is not stored, without anything having been stored; none if all is stored.
     pub behind_since: Option<Timestamp>,
     /// Since when there is no connection that streams.
@@ -160,8 +163,8 @@ impl ReceiverStatus {
                 self.resource
             ));
         }
-        let long_since =
-            |since: Option<Timestamp>| since.filter(|since| now.duration_since(*since).unsigned_abs() >= UNHEALTHY_AFTER);
+        let patience = UNHEALTHY_AFTER.as_secs_f64() + 2.0 * self.max_delay_seconds;
+        let long_since = |since: Option<Timestamp>| since.filter(|since| now.duration_since(*since).as_secs_f64() >= patience);
         let trouble = self.store_trouble.as_ref().or(self.trouble.as_ref());
         let reason = trouble.map(|trouble| format!(": {}", trouble.message)).unwrap_or_default();
         if let Some(since) = long_since(self.disconnected_since) {
@@ -185,10 +188,11 @@ impl ReceiverStatus {
 pub struct Report(Arc<Mutex<ReceiverStatus>>);
 
 impl Report {
-    /// The report of a receiver that has not begun.
+    /// The report of a receiver that has not begun, and that stores what it receives within `max_delay`.
     #[must_use]
-    pub fn new(resource: &crate::repository::ResourceName) -> Self {
-        let mut status = ReceiverStatus { resource: resource.to_string(), ..ReceiverStatus::default() };
+    pub fn new(resource: &crate::repository::ResourceName, max_delay: Duration) -> Self {
+        let max_delay_seconds = max_delay.as_secs_f64();
+        let mut status = ReceiverStatus { resource: resource.to_string(), max_delay_seconds, ..ReceiverStatus::default() };
         status.derive(clock::now());
         Self(Arc::new(Mutex::new(status)))
     }
@@ -219,7 +223,7 @@ mod tests {
     use crate::repository::{ResourceKind, ResourceName};
 
     fn report() -> Report {
-        Report::new(&ResourceName::new(ResourceKind::Postgres, "main").unwrap())
+        Report::new(&ResourceName::new(ResourceKind::Postgres, "main").unwrap(), Duration::from_secs(3))
     }
 
     fn later(seconds: i64) -> Timestamp {
@@ -229,14 +233,14 @@ mod tests {
     #[test]
     fn a_receiver_that_ships_nothing_is_not_healthy() {
         let report = report();
-        assert!(report.status().ailment(later(61)).is_some(), "never connected");
+        assert!(report.status().ailment(later(17)).is_some(), "never connected");
         report.update(|status| {
             status.state = State::Streaming;
             status.server_end = Some(Lsn(200));
             status.stored = Some(Lsn(100));
         });
-        assert_eq!(report.status().ailment(later(30)), None);
-        assert!(report.status().ailment(later(61)).is_some_and(|text| text.contains("100 bytes wait")), "behind for a minute");
+        assert_eq!(report.status().ailment(later(15)), None, "twice the delay and ten seconds have not passed");
+        assert!(report.status().ailment(later(17)).is_some_and(|text| text.contains("100 bytes wait")));
         report.update(|status| status.stored = Some(Lsn(200)));
         assert_eq!(report.status().ailment(later(600)), None, "an idle server is well");
     }

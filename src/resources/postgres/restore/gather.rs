@@ -3,11 +3,13 @@
 use std::ops::Range;
 
 use super::error::{Error, Result};
-use super::path::{Histories, StoredWal};
+use super::path::StoredWal;
 use super::plan::Facts;
+use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, TimelineId, WalFileName};
-use crate::repository::{self, BackupEntry, BackupId, Lineage, Repository, ResourceName, WalArchive};
+use crate::repository::{self, BackupEntry, BackupId, Damaged, Lineage, Listed, Repository, ResourceName, WalArchive};
 use crate::resources::postgres::archive::coverage::{cut, stored_through};
+use crate::sys::clock;
 
 /// The facts of the cluster that is meant, and its WAL: that of the backup `wanted`, or the newest cluster under that name that has one.
 ///
@@ -19,7 +21,8 @@ pub async fn gather(repository: &Repository, resource: &ResourceName, wanted: Op
     let archive = repository.wal(resource, &lineage);
     let backups: Vec<BackupEntry> =
         listed.records.into_iter().filter(|entry| entry.postgres().system_id == lineage.system_id).collect();
-    let histories = histories(&archive).await?;
+    let Listed { records: histories, damaged: unread } = histories(&archive).await?;
+    let histories = histories.into_iter().map(|history| (history.timeline(), history)).collect();
     let from = backups.iter().map(|entry| entry.postgres().start_lsn).min().unwrap_or_default();
     let gaps = archive.gaps().await?;
     let mut stored = StoredWal::new();
@@ -27,9 +30,9 @@ pub async fn gather(repository: &Repository, resource: &ResourceName, wanted: Op
         stored.insert(timeline, cut(stretches_of(&archive, timeline, from).await?, &gaps.records, timeline));
     }
     let mut damaged = repository.lineages(resource).await?.damaged;
-    damaged.extend(listed.damaged.into_iter().chain(gaps.damaged));
+    damaged.extend(listed.damaged.into_iter().chain(gaps.damaged).chain(unread));
     let (system_id, segment_size) = (lineage.system_id, lineage.segment_size);
-    Ok((Facts { system_id, segment_size, backups, histories, stored, gaps: gaps.records, damaged }, archive))
+    Ok((Facts { system_id, segment_size, backups, histories, stored, gaps: gaps.records, damaged, now: clock::now() }, archive))
 }
 
 async fn lineage(
@@ -46,15 +49,29 @@ async fn lineage(
     })
 }
 
-async fn histories(archive: &WalArchive) -> Result<Histories> {
-    let mut histories = Histories::new();
+/// The stored history files, and those that cannot be read.
+///
+/// # Errors
+/// When the store fails.
+pub async fn histories(archive: &WalArchive) -> repository::Result<Listed<TimelineHistory>> {
+    let mut found = Listed::default();
     for timeline in archive.histories().await? {
-        let name = WalFileName::History(timeline);
-        let malformed = |detail: String| repository::Error::Malformed { object: archive.key(name).to_string(), detail };
-        let history = archive.history(timeline).await?.ok_or_else(|| malformed("it was removed meanwhile".to_owned()))?;
-        histories.insert(timeline, history);
+        match history(archive, timeline).await {
+            Ok(history) => found.records.push(history),
+            Err(error) => found.damaged.push(Damaged::of(&archive.key(WalFileName::History(timeline)), error)?),
+        }
     }
-    Ok(histories)
+    Ok(found)
+}
+
+async fn history(archive: &WalArchive, timeline: TimelineId) -> repository::Result<TimelineHistory> {
+    let name = WalFileName::History(timeline);
+    let malformed = |detail: String| repository::Error::Malformed { object: archive.key(name).to_string(), detail };
+    let history = archive.history(timeline).await?.ok_or_else(|| malformed("it was removed meanwhile".to_owned()))?;
+    match history.parent() {
+        Some(_) => Ok(history),
+        None => Err(malformed("it names no ancestor".to_owned())),
+    }
 }
 
 /// What is stored of a timeline from `from` on, stretch by stretch.

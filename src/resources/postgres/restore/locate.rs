@@ -1,13 +1,15 @@
 //! Finding where a target lies in the stored WAL: by the headers of segments, and then by the records of the few that matter.
 //!
-//! Times are taken to rise with positions, as they do unless a clock was set back; where one was, the server may stop at an earlier
-//! commit past the time, and says so.
+//! The server stops at the first commit or rollback past a time that it meets, from the start of its backup on, whatever comes later. So
+//! does the search: where a clock was set back, a time can name several moments, and the plan says so.
 
+mod clock;
 mod records;
 mod segments;
 
 use std::ops::Range;
 
+use futures_util::TryStreamExt;
 use jiff::Timestamp;
 
 use super::error::Result;
@@ -30,29 +32,25 @@ const SEGMENTS_LOOKED_BACK: usize = 512;
 /// # Errors
 /// When the store fails or an object is damaged.
 pub async fn locate(archive: &WalArchive, route: &Route) -> Result<Located> {
-    let search = Search { segments: Segments::new(archive, route) };
-    let last = search.last_commit().await?;
+    let search = Search { segments: Segments::new(archive, route), route };
+    let last = search.last_commit_before(search.segments.len()).await?;
     let located = Located { last, ..Located::default() };
     match &route.wanted.target {
-        RecoveryTarget::Immediate => Ok(Located { before: None, ..located }),
-        RecoveryTarget::EndOfWal => Ok(Located { before: last, ..located }),
-        RecoveryTarget::Lsn(lsn) => search.around_lsn(*lsn, located).await,
-        RecoveryTarget::Time(time) => search.time(*time, route.wanted.exclusive, located).await,
-        RecoveryTarget::Xid(xid) => search.xid(*xid, route.wanted.exclusive, located).await,
+        RecoveryTarget::Immediate => Ok(located),
+        RecoveryTarget::EndOfWal => search.end(located).await,
+        RecoveryTarget::Lsn(lsn) => search.lsn(*lsn, located).await,
+        RecoveryTarget::Time(time) => search.time(*time, located).await,
+        RecoveryTarget::Xid(xid) => search.xid(*xid, located).await,
         RecoveryTarget::Name(name) => search.name(name, located).await,
     }
 }
 
 struct Search<'a> {
     segments: Segments<'a>,
+    route: &'a Route,
 }
 
 impl Search<'_> {
-    /// The last commit on the route.
-    async fn last_commit(&self) -> Result<Option<Commit>> {
-        self.last_commit_before(self.segments.len()).await
-    }
-
     /// The last commit in the segments before number `end` of the route.
     async fn last_commit_before(&self, end: usize) -> Result<Option<Commit>> {
         for index in (0..end).rev().take(SEGMENTS_LOOKED_BACK) {
@@ -63,54 +61,92 @@ impl Search<'_> {
         Ok(None)
     }
 
-    async fn around_lsn(&self, lsn: Lsn, located: Located) -> Result<Located> {
-        let records_end = self.segments.records_end().await?;
-        let located = Located { records_end, ..located };
-        let Some(index) = self.segments.index_of(lsn) else { return Ok(located) };
-        let around = self.around(index, |commit| commit.lsn > lsn).await?;
-        Ok(Located { before: around.before, after: around.after, ..located })
+    /// The end of what is stored; where a hole follows, also the last record before it.
+    async fn end(&self, located: Located) -> Result<Located> {
+        let (before, stretch) = (located.last, self.route.bases().next().map(|(_, stretch)| stretch));
+        let last_record = match stretch {
+            Some(stretch) => self.segments.last_record(stretch).await?,
+            None => None,
+        };
+        Ok(Located { before, last_record, ..located })
+    }
+
+    /// The server stops at the first record that begins at or past the position.
+    async fn lsn(&self, lsn: Lsn, located: Located) -> Result<Located> {
+        let Some(stretch) = self.route.stretch_at(lsn) else {
+            let last_record = match self.route.stretches.last().filter(|last| last.end < lsn) {
+                Some(last) => self.segments.last_record(last).await?,
+                None => None,
+            };
+            return Ok(Located { last_record, ..located });
+        };
+        let Some(stop) = self.segments.first_record(lsn, stretch).await? else {
+            let last_record = self.segments.last_record(stretch).await?;
+            let before = self.last_commit_before(self.segments.indexes(stretch).end).await?;
+            return Ok(Located { before, last_record, ..located });
+        };
+        let exclusive = self.route.wanted.exclusive;
+        let around = match self.segments.index_of(Lsn(stop.end.0 - 1)) {
+            Some(index) => self.around(index, |it| it.lsn > stop.start || (exclusive && it.lsn == stop.start)).await?,
+            None => Around::default(),
+        };
+        Ok(Located { before: around.before, after: around.after, stop: Some(stop), ..located })
     }
 
     /// The server stops before the first commit or rollback that is later than the time; exclusively, also before one at the time.
-    async fn time(&self, time: Timestamp, exclusive: bool, located: Located) -> Result<Located> {
+    async fn time(&self, time: Timestamp, located: Located) -> Result<Located> {
+        let exclusive = self.route.wanted.exclusive;
         let passes = |at: Timestamp| if exclusive { at >= time } else { at > time };
-        let Some(first) = self.first_segment_past(passes).await? else {
-            return Ok(Located { before: located.last, ..located });
-        };
-        for index in first..self.segments.len() {
-            let around = self.around(index, |commit| passes(commit.time)).await?;
-            if around.stop.is_some() {
-                return Ok(Located { before: around.before, after: around.after, stop: around.stop, ..located });
-            }
-        }
-        Ok(Located { before: located.last, ..located })
-    }
-
-    /// The first segment with a time that passes, by halving; segments without any are stepped over.
-    async fn first_segment_past(&self, passes: impl Fn(Timestamp) -> bool) -> Result<Option<usize>> {
-        let (mut low, mut high, mut found) = (0, self.segments.len(), None);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.first_with_time(middle..high).await? {
-                None => high = middle,
-                Some((index, latest)) if passes(latest) => (found, high) = (Some(index), middle),
-                Some((index, _)) => low = index + 1,
+        let bases: Vec<_> = self.route.bases().collect();
+        let mut found = located.clone();
+        for (backup, stretch) in &bases[self.first_base(&bases, &passes).await?..] {
+            let detail = backup.postgres();
+            let wal = detail.start_lsn..stretch.end;
+            let Some(around) = self.crossing(&wal, &passes).await? else {
+                let (hole, last_record) = (self.route.hole_behind(stretch), self.segments.last_record(stretch).await?);
+                let before = self.last_commit_before(self.segments.indexes(stretch).end).await?;
+                return Ok(Located { before, hole, last_record, ..located });
+            };
+            let is_consistent = around.stop.as_ref().is_some_and(|stop| detail.stop_lsn <= stop.start);
+            let too_late = around.before.is_some_and(|before| passes(before.time));
+            found = Located { clock: self.clock(&wal, &around, time).await?, ..around.located(&located) };
+            if is_consistent && !too_late {
+                return Ok(found);
             }
         }
         Ok(found)
     }
 
-    async fn first_with_time(&self, range: Range<usize>) -> Result<Option<(usize, Timestamp)>> {
-        for index in range {
-            if let Some(latest) = self.segments.activity(index).await?.latest {
-                return Ok(Some((index, latest)));
+    /// The newest of the bases that the last commit before it does not show to be too late, by halving.
+    async fn first_base(&self, bases: &[Base<'_>], passes: impl Fn(Timestamp) -> bool) -> Result<usize> {
+        let (mut low, mut high) = (0, bases.len().saturating_sub(1));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let begins = self.segments.index_of(bases[middle].0.postgres().start_lsn).unwrap_or(0);
+            match self.last_commit_before(begins).await? {
+                Some(commit) if passes(commit.time) => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(low)
+    }
+
+    /// What lies around the first commit or rollback that passes in a stretch of WAL.
+    async fn crossing(&self, wal: &Range<Lsn>, passes: impl Fn(Timestamp) -> bool) -> Result<Option<Around>> {
+        let mut activities = std::pin::pin!(self.segments.activities(self.segments.indexes(wal)));
+        while let Some((index, activity)) = activities.try_next().await? {
+            if activity.latest.is_some_and(&passes) {
+                let around = self.around(index, |commit| commit.lsn >= wal.start && passes(commit.time)).await?;
+                if around.stop.is_some() {
+                    return Ok(Some(around));
+                }
             }
         }
         Ok(None)
     }
 
     /// Commits rise with transaction ids only roughly: the search begins where such ids begin to be committed.
-    async fn xid(&self, xid: u32, exclusive: bool, located: Located) -> Result<Located> {
+    async fn xid(&self, xid: u32, located: Located) -> Result<Located> {
         let mut low = 0;
         let mut high = self.segments.len();
         while low < high {
@@ -124,35 +160,36 @@ impl Search<'_> {
         for index in low..end {
             let around = self.around(index, |commit| commit.xid == xid).await?;
             if let Some(stop) = around.stop.clone() {
-                return self.at_commit(index, &stop, exclusive, around, located).await;
+                return self.at_commit(index, &stop, around, located).await;
             }
         }
         Ok(Located { search_cut_short: end < self.segments.len(), ..located })
     }
 
-    async fn at_commit(&self, index: usize, stop: &Range<Lsn>, exclusive: bool, at: Around, located: Located) -> Result<Located> {
-        if exclusive {
-            return Ok(Located { before: at.before, after: at.after, stop: at.stop, ..located });
+    async fn at_commit(&self, index: usize, stop: &Range<Lsn>, at: Around, located: Located) -> Result<Located> {
+        if self.route.wanted.exclusive {
+            return Ok(at.located(&located));
         }
         let beyond = self.around(index, |commit| commit.lsn > stop.start).await?;
-        Ok(Located { before: at.after, after: beyond.after, stop: at.stop, ..located })
+        Ok(Located { before: at.after, after: beyond.after, ..at.located(&located) })
     }
 
     async fn name(&self, name: &str, located: Located) -> Result<Located> {
-        let mut found: Vec<(usize, Range<Lsn>)> = Vec::new();
-        for index in 0..self.segments.len() {
-            let activity = self.segments.activity(index).await?;
+        let mut found: Vec<(usize, Range<Lsn>, Timestamp)> = Vec::new();
+        let mut activities = std::pin::pin!(self.segments.activities(0..self.segments.len()));
+        while let Some((index, activity)) = activities.try_next().await? {
             let points = match activity.restore_points_omitted {
                 0 => activity.restore_points,
                 _ => self.points_of(index).await?,
             };
             let named = points.into_iter().filter(|point| point.name == name);
-            found.extend(named.map(|point| (index, point.lsn..point.end)));
+            found.extend(named.map(|point| (index, point.lsn..point.end, point.time)));
         }
-        let named = found.iter().map(|(_, range)| range.start).collect();
-        let Some((index, stop)) = found.into_iter().next() else { return Ok(located) };
+        let named = found.iter().map(|(_, range, _)| range.start).collect();
+        let Some((index, stop, time)) = found.into_iter().next() else { return Ok(located) };
         let around = self.around(index, |commit| commit.lsn > stop.start).await?;
-        Ok(Located { before: around.before, after: around.after, stop: Some(stop), named, ..located })
+        let (before, after) = (around.before, around.after);
+        Ok(Located { before, after, stop: Some(stop), stop_time: Some(time), named, ..located })
     }
 
     async fn points_of(&self, index: usize) -> Result<Vec<crate::pg::records::RestorePoint>> {
@@ -177,14 +214,12 @@ impl Search<'_> {
             match (is_after(&commit), is_commit) {
                 (true, true) => {
                     around.after = Some(commit);
-                    around.stop.get_or_insert(commit.lsn..commit.end);
+                    around.stop_at(&commit);
                     break;
                 }
-                (true, false) => {
-                    around.stop.get_or_insert(commit.lsn..commit.end);
-                }
-                (false, true) => around.before = Some(commit),
-                (false, false) => {}
+                (true, false) => around.stop_at(&commit),
+                (false, true) if around.stop.is_none() => around.before = Some(commit),
+                (false, _) => {}
             }
         }
         if around.before.is_none() {
@@ -194,12 +229,29 @@ impl Search<'_> {
     }
 }
 
+/// A backup, and the stretch in which it can be replayed.
+type Base<'a> = (&'a crate::repository::BackupEntry, &'a Range<Lsn>);
+
 /// What lies around a place.
 #[derive(Default)]
 struct Around {
     before: Option<Commit>,
     after: Option<Commit>,
     stop: Option<Range<Lsn>>,
+    stop_time: Option<Timestamp>,
+}
+
+impl Around {
+    fn stop_at(&mut self, commit: &Commit) {
+        if self.stop.is_none() {
+            (self.stop, self.stop_time) = (Some(commit.lsn..commit.end), Some(commit.time));
+        }
+    }
+
+    fn located(self, known: &Located) -> Located {
+        let Self { before, after, stop, stop_time } = self;
+        Located { before, after, stop, stop_time, ..known.clone() }
+    }
 }
 
 /// Transaction ids are compared on a circle (`TransactionIdFollowsOrEquals`).

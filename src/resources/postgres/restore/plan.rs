@@ -40,6 +40,8 @@ pub struct Facts {
     pub gaps: Vec<Gap>,
     /// Records that cannot be read.
     pub damaged: Vec<Damaged>,
+    /// When this was found out.
+    pub now: Timestamp,
 }
 
 /// A stretch of time and WAL that a cluster can be restored to.
@@ -70,14 +72,33 @@ pub struct Located {
     /// The last commit that is stored on the route.
     #[serde(skip)]
     pub last: Option<Commit>,
-    /// The end of the last complete record that is stored on the route.
+    /// The time in that record.
     #[serde(skip)]
-    pub records_end: Option<Lsn>,
+    pub stop_time: Option<Timestamp>,
+    /// Where no record is one to stop at: the last complete record before the end of the WAL, or before a hole.
+    #[serde(skip)]
+    pub last_record: Option<Range<Lsn>>,
+    /// The hole in which the moment can lie.
+    #[serde(skip)]
+    pub hole: Option<Range<Lsn>>,
+    /// A step back of the server's clock, because of which the time names more than one moment.
+    pub clock: Option<ClockStep>,
     /// Where restore points of the wanted name are.
     #[serde(skip)]
     pub named: Vec<Lsn>,
     /// The search ended before the end of the WAL: that nothing was found proves nothing.
     pub search_cut_short: bool,
+}
+
+/// A step back of the server's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ClockStep {
+    /// A commit after it.
+    pub at: Lsn,
+    /// The latest time of a commit before it.
+    pub before: Timestamp,
+    /// The time of the commit after it.
+    pub after: Timestamp,
 }
 
 /// Where the server is told to stop: the `recovery_target_*` settings.
@@ -92,6 +113,8 @@ pub struct Stop {
     pub timeline: Option<TimelineId>,
     /// `recovery_target_action`.
     pub action: TargetAction,
+    /// Whether the server may read ahead (`recovery_prefetch`): it would run into a hole that lies close behind the target.
+    pub read_ahead: bool,
 }
 
 /// One timeline's part of the WAL that is replayed.
@@ -147,19 +170,19 @@ const REPLAY_BYTES_PER_SECOND: u64 = 80 << 20;
 /// A refusal, where the target cannot be reached.
 pub fn plan(facts: &Facts, route: &Route, located: Located) -> Result<RestorePlan, Refusal> {
     let refused = |reason: Reason| Refusal { reason, windows: route.windows(located.last), damaged: facts.damaged.clone() };
-    let (stop, reached) = choose::stop(route, &located).map_err(refused)?;
+    let (stop, reached) = choose::stop(facts, route, &located).map_err(refused)?;
     let backup = choose::backup(facts, route, &reached).map_err(refused)?.clone();
     choose::time_is_known(route, &located, &backup).map_err(refused)?;
+    choose::histories_are_stored(facts, route, &backup).map_err(refused)?;
     let range = backup.postgres().start_lsn..reached.needed.max(backup.postgres().stop_lsn);
     let first = SegmentNumber::containing(range.start, facts.segment_size);
     let last = SegmentNumber::before(range.end, facts.segment_size);
     let wal_bytes = range.end.bytes_since(range.start);
     let timeline = route.path.timeline();
-    let named = timeline == TimelineId::FIRST || facts.histories.contains_key(&timeline);
     Ok(RestorePlan {
         system_id: facts.system_id,
         asked: route.wanted.target.clone(),
-        stop: Stop { timeline: named.then_some(timeline), ..stop },
+        stop: Stop { timeline: Some(timeline), read_ahead: route.may_read_ahead(&backup), ..stop },
         wal: parts(route, &range),
         segments: last.0 + 1 - first.0,
         wal_bytes,
@@ -167,7 +190,7 @@ pub fn plan(facts: &Facts, route: &Route, located: Located) -> Result<RestorePla
         plain_bytes: backup.plain_bytes,
         estimated_seconds: estimate(backup.plain_bytes, wal_bytes),
         windows: route.windows(located.last),
-        warnings: warnings(facts, &located),
+        warnings: warnings(facts, route, &located),
         backup,
         located,
     })
@@ -185,14 +208,28 @@ fn parts(route: &Route, range: &Range<Lsn>) -> Vec<WalPart> {
     route.path.spans().iter().filter_map(part).collect()
 }
 
-fn warnings(facts: &Facts, located: &Located) -> Vec<String> {
+fn warnings(facts: &Facts, route: &Route, located: &Located) -> Vec<String> {
     let cut_short = "the transaction was not found where it was looked for: if the server meets no end of it, recovery fails";
+    let cut_short = located.search_cut_short.then(|| cut_short.to_owned());
     let damaged = |record: &Damaged| {
         let Damaged { object, detail } = record;
         format!("{object} is damaged, and what it tells of (a backup nearer to the target, a gap) is not in this plan: {detail}")
     };
-    let cut_short = located.search_cut_short.then(|| cut_short.to_owned());
-    cut_short.into_iter().chain(facts.damaged.iter().map(damaged)).collect()
+    let idle = idle(route, located);
+    let clock = located.clock.map(|ClockStep { at, before, after }| {
+        format!("the server's clock was set back from {before} to {after} at about {at}, so that the time names more than one moment; recovery stops at the first one: choose with --target-lsn if another is meant")
+    });
+    cut_short.into_iter().chain(idle).chain(clock).chain(facts.damaged.iter().map(damaged)).collect()
+}
+
+/// Nothing that is stored is later than the time that was asked for.
+fn idle(route: &Route, located: &Located) -> Option<String> {
+    let (RecoveryTarget::Time(time), None) = (&route.wanted.target, &located.stop) else { return None };
+    let end = located.last_record.as_ref()?.end;
+    let last = located.before.map_or_else(|| "none".to_owned(), |commit| commit.time.to_string());
+    Some(format!(
+        "no commit later than {time} is stored, so everything stored is restored, up to {end} (last commit: {last}); if the cluster was not idle since, WAL is missing"
+    ))
 }
 
 #[cfg(test)]

@@ -110,10 +110,13 @@ pub fn files(wishes: &Wishes<'_>, automatic: Option<&str>, main: Option<&str>) -
 
 /// The settings that lead to the target.
 fn recovery(wishes: &Wishes<'_>) -> Vec<(&'static str, String)> {
-    let Stop { target, inclusive, timeline, action } = wishes.stop.clone();
+    let Stop { target, inclusive, timeline, action, read_ahead } = wishes.stop.clone();
     let timeline = timeline.map_or(TargetTimeline::Current, TargetTimeline::Id);
     let restore_command = wishes.restore_command.value();
-    RecoverySettings { restore_command, target, inclusive, timeline, action }.settings()
+    let mut settings = RecoverySettings { restore_command, target, inclusive, timeline, action }.settings();
+    // A server that reads ahead asks for the WAL behind the target, and ends where that is missing.
+    settings.extend((!read_ahead).then(|| ("recovery_prefetch", "off".to_owned())));
+    settings
 }
 
 /// A server needs a `postgresql.conf`. Where the original's lay elsewhere (Debian), it gets a plain one; where the original's names a

@@ -1,5 +1,6 @@
 //! Starting the restored server, and following its recovery by what it logs: no password, no role and no database is needed for that.
 
+mod compare;
 mod log;
 
 use std::fs;
@@ -9,13 +10,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::error::{Error, Result};
+use crate::pg::history::TimelineHistory;
 use crate::pg::recovery::TargetAction;
-use crate::pg::{Lsn, TimelineId};
+use crate::pg::{Lsn, TimelineId, WalFileName};
 use crate::sys::clock::Deadline;
 use crate::sys::local_postgres::{LocalPostgres, Programs};
 
 use super::plan::RestorePlan;
 use super::site::Site;
+use compare::{Ended, Stopped, differences};
 use log::Seen;
 
 /// How often the log is looked at.
@@ -61,6 +64,8 @@ pub struct Recovered {
     pub new_timeline: Option<TimelineId>,
     /// What the server said when it stopped at the target.
     pub stopped: Option<String>,
+    /// What is not as planned; empty where recovery ended exactly where it should.
+    pub differences: Vec<String>,
     /// The port it listens on.
     pub port: Option<u16>,
     /// The directory of its Unix socket.
@@ -105,10 +110,10 @@ pub async fn start(
         let state = watch.look();
         progress(&Replay { lsn: watch.seen.lsn, done_bytes: watch.seen.lsn.map_or(0, |lsn| lsn.bytes_since(first)) });
         match state {
-            State::Running if watch.seen.promoted => return Ok(watch.recovered(End::Promoted)),
-            State::Running if watch.seen.paused => return Ok(watch.recovered(End::Paused)),
+            State::Running if watch.seen.promoted => return Ok(watch.recovered(End::Promoted, plan)),
+            State::Running if watch.seen.paused => return Ok(watch.recovered(End::Paused, plan)),
             State::Gone if watch.seen.shut_down_at_target && plan.stop.action == TargetAction::Shutdown => {
-                return Ok(watch.recovered(End::ShutDown));
+                return Ok(watch.recovered(End::ShutDown, plan));
             }
             State::Gone if watch.begun || watch.seen.ended || begins.has_passed() => return Err(ended()),
             State::Running | State::Gone => tokio::time::sleep(POLL).await,
@@ -173,19 +178,31 @@ impl Watch {
         String::from_utf8_lossy(&bytes[..whole]).lines().for_each(|line| self.seen.take(line));
     }
 
-    fn recovered(&mut self, end: End) -> Recovered {
+    fn recovered(&mut self, end: End, plan: &RestorePlan) -> Recovered {
         self.read_log();
         let seen = self.seen.clone();
+        let history = seen.new_timeline.and_then(|timeline| self.history(timeline));
+        let words = seen.stopped.as_deref().and_then(|message| message.strip_prefix("recovery stopping "));
+        let ended = Ended { stopped: words.and_then(Stopped::parse), last_read: seen.last_read, history };
         Recovered {
             end,
             lsn: seen.lsn,
             last_transaction: seen.last_transaction,
             new_timeline: seen.new_timeline,
             stopped: seen.stopped,
+            differences: differences(plan, &ended),
             port: lock_file_line(&self.directory, 3).and_then(|line| line.trim().parse().ok()),
             socket_directory: lock_file_line(&self.directory, 4).filter(|line| !line.is_empty()).map(PathBuf::from),
             log: self.log.clone(),
         }
+    }
+}
+
+impl Watch {
+    /// The history of the timeline that the server has begun, which says where it left the one before.
+    fn history(&self, timeline: TimelineId) -> Option<TimelineHistory> {
+        let content = fs::read(self.directory.join("pg_wal").join(WalFileName::History(timeline).to_string())).ok()?;
+        TimelineHistory::parse(timeline, &content).ok()
     }
 }
 

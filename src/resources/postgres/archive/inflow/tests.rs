@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::codec::Compression;
@@ -26,7 +27,8 @@ async fn a_whole_piece_is_never_deleted_as_a_slice() {
     let begin = Begin { timeline: TimelineId(1), lsn: Lsn(80 * MB) };
     let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
     let rule = SliceRule { max_delay: Duration::ZERO, synchronous: true };
-    let mut inflow = Inflow::new(&archive, begin, Known::default(), rule, &Report::new(&resource), Delays::default());
+    let mut inflow =
+        Inflow::new(&archive, begin, Known::default(), rule, &Report::new(&resource, Duration::from_secs(1)), Delays::default());
     // The store is asked for the piece and, because that takes a while, for a slice with the same bytes, which has the same name.
     inflow.take(&vec![0; 16 << 20], clock::instant());
     inflow.settle().await.unwrap();
@@ -44,7 +46,8 @@ async fn records_that_do_not_follow_one_another_are_a_gap_before_they_are_acknow
     let begin = Begin { timeline: TimelineId(1), lsn: Lsn(64 * MB) };
     let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
     let rule = SliceRule { max_delay: Duration::ZERO, synchronous: true };
-    let mut inflow = Inflow::new(&archive, begin, Known::default(), rule, &Report::new(&resource), Delays::default());
+    let mut inflow =
+        Inflow::new(&archive, begin, Known::default(), rule, &Report::new(&resource, rule.max_delay), Delays::default());
     inflow.take(&vec![0; 16 << 10], clock::instant());
     inflow.start_uploads(clock::instant(), true).unwrap();
     assert!(!inflow.finished().await.unwrap(), "the gap comes first");

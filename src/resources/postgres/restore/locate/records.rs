@@ -1,5 +1,7 @@
 //! Commits, rollbacks and restore points of a stretch of WAL, one by one.
 
+use std::ops::Range;
+
 use jiff::Timestamp;
 
 use crate::pg::records::{Activity, Commit, RestorePoint, Scanner};
@@ -42,14 +44,28 @@ impl Records {
         Self { scanner: Scanner::new(start, size), pieces, piece: 0, offset: 0, from }
     }
 
-    /// The end of the last complete record.
-    pub(super) fn end(mut self) -> Option<Lsn> {
-        let mut end = None;
-        for piece in &self.pieces {
-            self.scanner.feed(piece);
-            end = self.scanner.take_activity().end.or(end);
+    /// The last complete record.
+    pub(super) fn last(mut self) -> Option<Range<Lsn>> {
+        self.pieces.iter().for_each(|piece| self.scanner.feed(piece));
+        self.scanner.last_complete()
+    }
+
+    /// The first complete record that begins at or past `lsn`.
+    pub(super) fn first_from(mut self, lsn: Lsn) -> Option<Range<Lsn>> {
+        for piece in std::mem::take(&mut self.pieces) {
+            let mut rest = &piece[..];
+            while !rest.is_empty() {
+                let far = self.scanner.position().0.saturating_add(PAGE as u64) <= lsn.0;
+                let (step, behind) = rest.split_at(rest.len().min(if far { PAGE } else { STEP }));
+                self.scanner.feed(step);
+                rest = behind;
+                let found = self.scanner.last_complete().filter(|record| record.start >= lsn);
+                if found.is_some() {
+                    return found;
+                }
+            }
         }
-        end
+        None
     }
 }
 

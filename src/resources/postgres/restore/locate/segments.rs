@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt};
 
 use super::records::Records;
 use crate::pg::records::Activity;
@@ -20,13 +21,15 @@ pub(super) struct Segments<'a> {
     route: &'a Route,
     /// Ranges of segment numbers.
     ranges: Vec<Range<u64>>,
-    /// Where what is stored ends.
-    end: Lsn,
     known: Mutex<HashMap<usize, Activity>>,
 }
 
 /// How many headers are remembered: a halving search asks for few, and comes back to some.
 const HEADERS_REMEMBERED: usize = 4096;
+/// How many are read at once.
+const HEADERS_AT_ONCE: usize = 16;
+/// In how many segments a record's end is looked for: few records are longer than one.
+const SEGMENTS_PER_RECORD: usize = 4;
 
 impl<'a> Segments<'a> {
     pub(super) fn new(archive: &'a WalArchive, route: &'a Route) -> Self {
@@ -35,8 +38,7 @@ impl<'a> Segments<'a> {
             SegmentNumber::containing(stretch.start, size).0..SegmentNumber::before(stretch.end, size).next().0
         };
         let stretches = route.searched();
-        let end = stretches.last().map_or(Lsn::INVALID, |stretch| stretch.end);
-        Self { archive, route, ranges: stretches.iter().map(numbers).collect(), end, known: Mutex::default() }
+        Self { archive, route, ranges: stretches.iter().map(numbers).collect(), known: Mutex::default() }
     }
 
     #[allow(clippy::cast_possible_truncation)] // as many as there are segments
@@ -148,9 +150,40 @@ impl<'a> Segments<'a> {
         Ok(Records::new(start, size, pieces, number.start(size)))
     }
 
-    /// The end of the last complete record on the route; where none is complete in the last segment, the end of what is stored.
-    pub(super) async fn records_end(&self) -> Result<Option<Lsn>> {
-        let Some(last) = self.len().checked_sub(1) else { return Ok(None) };
-        Ok(self.records(last).await?.end().or(Some(self.end)))
+    /// Those in which a stretch of WAL lies.
+    pub(super) fn indexes(&self, wal: &Range<Lsn>) -> Range<usize> {
+        let last = SegmentNumber::before(wal.end, self.archive.segment_size()).start(self.archive.segment_size());
+        match (self.index_of(wal.start), self.index_of(last)) {
+            (Some(first), Some(last)) => first..last + 1,
+            _ => 0..0,
+        }
+    }
+
+    /// What happened in each of them, in order; several headers are read at once.
+    pub(super) fn activities(&self, indexes: Range<usize>) -> impl Stream<Item = Result<(usize, Activity)>> {
+        let reads = indexes.map(move |index| async move { Ok((index, self.activity(index).await?)) });
+        stream::iter(reads).buffered(HEADERS_AT_ONCE)
+    }
+
+    /// The last complete record in a stretch; none where the last segments have none that is complete.
+    pub(super) async fn last_record(&self, wal: &Range<Lsn>) -> Result<Option<Range<Lsn>>> {
+        for index in self.indexes(wal).rev().take(SEGMENTS_PER_RECORD) {
+            let last = self.records(index).await?.last();
+            if last.is_some() {
+                return Ok(last);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first complete record in a stretch that begins at or past `lsn`.
+    pub(super) async fn first_record(&self, lsn: Lsn, wal: &Range<Lsn>) -> Result<Option<Range<Lsn>>> {
+        for index in self.indexes(&(lsn.min(wal.end)..wal.end)).take(SEGMENTS_PER_RECORD) {
+            let found = self.records(index).await?.first_from(lsn);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 }

@@ -9,9 +9,9 @@ use super::refusal::{Reason, Refusal};
 use super::{Facts, Located, Stop, Window};
 use crate::pg::history::TimelineHistory;
 use crate::pg::records::Commit;
-use crate::pg::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
+use crate::pg::recovery::{RecoveryTarget, TargetTimeline};
 use crate::pg::{Lsn, TimelineId};
-use crate::repository::{BackupEntry, BackupId};
+use crate::repository::{BackupEntry, BackupId, Gap};
 use crate::resources::postgres::restore::path::{path_to, stretches};
 use crate::resources::postgres::restore::target::Wanted;
 
@@ -26,6 +26,8 @@ pub struct Route {
     pub stretches: Vec<Range<Lsn>>,
     /// The backups on it, by the position where they are consistent.
     backups: Vec<BackupEntry>,
+    /// The recorded gaps on it, the last one first.
+    lost: Vec<Gap>,
 }
 
 /// How far recovery has to get.
@@ -54,13 +56,18 @@ fn route(facts: &Facts, wanted: &Wanted) -> Result<Route, Reason> {
         TargetTimeline::Current => newest.postgres().timeline,
         TargetTimeline::Latest => latest(facts, &candidates),
     };
+    if wanted.timeline == TargetTimeline::Latest {
+        nothing_newer_is_unknown(facts, timeline)?;
+    }
     let path = path_to(timeline, &facts.histories);
     let mut backups: Vec<BackupEntry> = candidates.into_iter().filter(|backup| lies_on(backup, &path)).cloned().collect();
     backups.sort_by_key(|backup| backup.postgres().stop_lsn);
     if backups.is_empty() {
         return Err(Reason::NoBackupOnTimeline { timeline, known: known_timelines(facts).into_iter().collect() });
     }
-    Ok(Route { wanted: wanted.clone(), stretches: stretches(&path, &facts.stored), path, backups })
+    let mut lost: Vec<Gap> = facts.gaps.iter().filter(|gap| concerns(gap, &path)).cloned().collect();
+    lost.sort_by_key(|gap| std::cmp::Reverse(gap.end));
+    Ok(Route { wanted: wanted.clone(), stretches: stretches(&path, &facts.stored), path, backups, lost })
 }
 
 fn not_listed(facts: &Facts, id: &BackupId) -> Reason {
@@ -74,6 +81,31 @@ fn not_listed(facts: &Facts, id: &BackupId) -> Reason {
 
 fn lies_on(backup: &BackupEntry, path: &TimelineHistory) -> bool {
     path.reaches(backup.postgres().timeline, backup.postgres().stop_lsn)
+}
+
+/// Whether a gap lies on the way to a timeline.
+fn concerns(gap: &Gap, path: &TimelineHistory) -> bool {
+    path.spans().iter().any(|span| span.timeline == gap.timeline && span.end.is_none_or(|end| gap.start < end))
+}
+
+/// Nobody knows where a timeline without a history belongs: to what was asked for, or not.
+fn nothing_newer_is_unknown(facts: &Facts, chosen: TimelineId) -> Result<(), Reason> {
+    let unknown = |timeline: &TimelineId| *timeline > chosen && !facts.histories.contains_key(timeline);
+    match known_timelines(facts).into_iter().rev().find(unknown) {
+        Some(timeline) => Err(Reason::MissingHistory { timeline, instead: Some(chosen) }),
+        None => Ok(()),
+    }
+}
+
+/// A server that recovers reads the history of every timeline from its backup's to its target's (`readTimeLineHistory`,
+/// `restoreTimeLineHistoryFiles` in `access/transam/timeline.c`), and must not take a missing one for one that never was.
+pub(super) fn histories_are_stored(facts: &Facts, route: &Route, backup: &BackupEntry) -> Result<(), Reason> {
+    let first = backup.postgres().timeline.0.max(TimelineId::FIRST.0 + 1);
+    let mut needed = (first..=route.path.timeline().0).map(TimelineId);
+    match needed.find(|timeline| !facts.histories.contains_key(timeline)) {
+        Some(timeline) => Err(Reason::MissingHistory { timeline, instead: None }),
+        None => Ok(()),
+    }
 }
 
 fn known_timelines(facts: &Facts) -> BTreeSet<TimelineId> {
@@ -91,6 +123,30 @@ fn latest(facts: &Facts, candidates: &[&BackupEntry]) -> TimelineId {
 }
 
 impl Route {
+    /// The backups that have all the WAL that they need, the newest first, each with the stretch in which it can be replayed.
+    pub fn bases(&self) -> impl Iterator<Item = (&BackupEntry, &Range<Lsn>)> {
+        self.backups.iter().rev().filter_map(|backup| Some((backup, self.stretch_of(backup)?)))
+    }
+
+    /// The stretch in which a position lies, or which ends there.
+    #[must_use]
+    pub fn stretch_at(&self, lsn: Lsn) -> Option<&Range<Lsn>> {
+        self.stretches.iter().find(|stretch| stretch.start <= lsn && lsn <= stretch.end)
+    }
+
+    /// The hole behind a stretch: WAL begins again behind it, or is recorded to be lost.
+    #[must_use]
+    pub fn hole_behind(&self, stretch: &Range<Lsn>) -> Option<Range<Lsn>> {
+        let next = self.stretches.iter().map(|other| other.start).find(|start| *start > stretch.end);
+        let lost = self.lost.iter().map(|gap| gap.end).find(|end| *end > stretch.end);
+        next.or(lost).map(|end| stretch.end..end)
+    }
+
+    /// Whether a server that recovers from a backup meets no hole, however far it reads.
+    pub(super) fn may_read_ahead(&self, backup: &BackupEntry) -> bool {
+        self.stretch_of(backup).is_some_and(|stretch| self.hole_behind(stretch).is_none())
+    }
+
     /// The stretch in which a backup can be replayed: it holds everything from its start to its stop.
     fn stretch_of(&self, backup: &BackupEntry) -> Option<&Range<Lsn>> {
         let detail = backup.postgres();
@@ -126,8 +182,18 @@ impl Route {
         self.stretches.last().map_or(Lsn::INVALID, |stretch| stretch.end)
     }
 
+    /// To stop behind a record, whatever was asked for.
+    fn told_to_stop_behind(&self, record: &Range<Lsn>) -> Stop {
+        Stop { inclusive: true, ..self.told(RecoveryTarget::Lsn(record.start)) }
+    }
+
+    /// When a hole was noticed, where it was.
+    fn noticed(&self, hole: &Range<Lsn>) -> Option<Timestamp> {
+        self.lost.iter().find(|gap| gap.start < hole.end && gap.end > hole.start).map(|gap| gap.noticed_at)
+    }
+
     fn told(&self, target: RecoveryTarget) -> Stop {
-        Stop { target, inclusive: !self.wanted.exclusive, timeline: None, action: self.wanted.action }
+        Stop { target, inclusive: !self.wanted.exclusive, timeline: None, action: self.wanted.action, read_ahead: true }
     }
 }
 
@@ -151,54 +217,96 @@ fn before_first(route: &Route, reached: &Reached) -> Reason {
     Reason::BeforeFirstConsistentPoint { target: route.wanted.target.clone(), at: reached.stop.unwrap_or_default(), backup }
 }
 
-/// A time before the first stored commit, and before the backup began, may have seen a cluster without some of what the backup holds.
+/// Before a backup began, a time may have seen a cluster without some of what the backup holds: unless it is known that nothing was
+/// committed in between.
 pub(super) fn time_is_known(route: &Route, located: &Located, backup: &BackupEntry) -> Result<(), Reason> {
-    match route.wanted.target {
-        RecoveryTarget::Time(time) if located.before.is_none() && time < backup.started_at => {
-            Err(before_first(route, &Reached { stop: Some(backup.postgres().start_lsn), needed: Lsn::INVALID }))
+    let RecoveryTarget::Time(time) = route.wanted.target else { return Ok(()) };
+    let stretch = route.stretch_of(backup);
+    let joined = located.before.is_some_and(|commit| stretch.is_some_and(|stretch| stretch.contains(&commit.lsn)));
+    if joined || time >= backup.started_at {
+        return Ok(());
+    }
+    match (located.before.and_then(|commit| route.stretch_at(commit.lsn)), stretch) {
+        (Some(earlier), Some(later)) => {
+            Err(Reason::Gap { start: earlier.end, end: later.start, noticed: None, backup: backup.id.clone() })
         }
-        _ => Ok(()),
+        _ => Err(before_first(route, &Reached { stop: Some(backup.postgres().start_lsn), needed: Lsn::INVALID })),
     }
 }
 
 /// What the server is told, and how far it will get.
-pub(super) fn stop(route: &Route, located: &Located) -> Result<(Stop, Reached), Reason> {
+pub(super) fn stop(facts: &Facts, route: &Route, located: &Located) -> Result<(Stop, Reached), Reason> {
     match &route.wanted.target {
         RecoveryTarget::Immediate => {
             let stop = route.consistent_by(None).next().map_or(Lsn::INVALID, |backup| backup.postgres().stop_lsn);
             Ok((route.told(RecoveryTarget::Immediate), Reached { stop: Some(stop), needed: stop }))
         }
-        RecoveryTarget::EndOfWal => Ok((route.told(RecoveryTarget::EndOfWal), Reached { stop: None, needed: route.end() })),
+        RecoveryTarget::EndOfWal => at_end(route, located),
         RecoveryTarget::Lsn(lsn) => at_lsn(route, located, *lsn),
-        RecoveryTarget::Time(time) => at_time(route, located, *time),
+        RecoveryTarget::Time(time) => at_time(facts, route, located, *time),
         RecoveryTarget::Xid(xid) => at_xid(route, located, *xid),
         RecoveryTarget::Name(name) => at_name(route, located, name),
     }
 }
 
-/// The server stops at the first record that begins at or past the target, so one must be stored; or the target is the very end.
-fn at_lsn(route: &Route, located: &Located, lsn: Lsn) -> Result<(Stop, Reached), Reason> {
-    let end = located.records_end.unwrap_or_else(|| route.end());
-    let reached = Reached { stop: Some(lsn), needed: lsn };
-    if lsn < end {
-        return Ok((route.told(RecoveryTarget::Lsn(lsn)), reached));
+/// Without a target the server goes on until a file is proven absent: behind the last one that is stored there must be no hole.
+fn at_end(route: &Route, located: &Located) -> Result<(Stop, Reached), Reason> {
+    let lost = route.stretches.last().and_then(|stretch| route.hole_behind(stretch));
+    match (lost, route.bases().next()) {
+        (Some(hole), Some((backup, _))) => {
+            let start = located.last_record.as_ref().map_or(hole.start, |record| record.end);
+            Err(Reason::Gap { start, end: hole.end, noticed: route.noticed(&hole), backup: backup.id.clone() })
+        }
+        _ => Ok((route.told(RecoveryTarget::EndOfWal), Reached { stop: None, needed: route.end() })),
     }
-    if lsn == end && route.wanted.action == TargetAction::Promote {
-        return Ok((route.told(RecoveryTarget::EndOfWal), reached));
-    }
-    Err(Reason::AfterEnd { target: RecoveryTarget::Lsn(lsn), end })
 }
 
-/// The server stops at the first commit past the time, so one must be stored; or the time is that of the very last commit.
-fn at_time(route: &Route, located: &Located, time: Timestamp) -> Result<(Stop, Reached), Reason> {
+/// The server stops at the first record that begins at or past the target, so one must be stored. Where there is none any more, it is told
+/// to stop behind the last one before.
+fn at_lsn(route: &Route, located: &Located, lsn: Lsn) -> Result<(Stop, Reached), Reason> {
+    if let Some(stop) = &located.stop {
+        return Ok((route.told(RecoveryTarget::Lsn(lsn)), Reached { stop: Some(lsn), needed: stop.end }));
+    }
+    match &located.last_record {
+        Some(last) if lsn <= last.end => Ok((route.told_to_stop_behind(last), Reached { stop: Some(lsn), needed: last.end })),
+        last => Err(past_the_end(route, lsn, last.as_ref())),
+    }
+}
+
+/// A position behind the last complete record of a stretch, or in none.
+fn past_the_end(route: &Route, lsn: Lsn, last: Option<&Range<Lsn>>) -> Reason {
+    let holes = route.stretches.iter().filter_map(|stretch| route.hole_behind(stretch));
+    let hole = holes.into_iter().find(|hole| hole.start.min(last.map_or(hole.start, |last| last.end)) <= lsn && lsn <= hole.end);
+    let Some(newest) = route.consistent_by(Some(lsn)).next() else {
+        return before_first(route, &Reached { stop: Some(lsn), needed: lsn });
+    };
+    let end = last.map(|last| last.end);
+    match hole {
+        Some(hole) => {
+            let (start, noticed) = (end.unwrap_or(hole.start), route.noticed(&hole));
+            Reason::Gap { start, end: hole.end, noticed, backup: newest.id.clone() }
+        }
+        None => Reason::AfterEnd { target: RecoveryTarget::Lsn(lsn), end: end.unwrap_or_else(|| route.end()) },
+    }
+}
+
+/// The server stops at the first commit past the time, so one must be stored. Where none is, because nothing has happened since, it is told
+/// to stop behind the last record instead, and refuses nothing that was asked for.
+fn at_time(facts: &Facts, route: &Route, located: &Located, time: Timestamp) -> Result<(Stop, Reached), Reason> {
     if let Some(stop) = &located.stop {
         return Ok((route.told(RecoveryTarget::Time(time)), Reached { stop: Some(stop.start), needed: stop.end }));
     }
-    match located.last {
-        Some(last) if last.time == time && !route.wanted.exclusive => {
-            Ok((route.told(RecoveryTarget::Lsn(last.lsn)), Reached { stop: Some(last.lsn), needed: last.end }))
+    let last = located.before;
+    let is_last_commit = last.is_some_and(|commit| commit.time == time);
+    if let (Some(hole), false, Some((backup, _))) = (&located.hole, is_last_commit, route.bases().next()) {
+        let (start, noticed) = (located.last_record.as_ref().map_or(hole.start, |record| record.end), route.noticed(hole));
+        return Err(Reason::Gap { start, end: hole.end, noticed, backup: backup.id.clone() });
+    }
+    match &located.last_record {
+        Some(record) if time <= facts.now => {
+            Ok((route.told_to_stop_behind(record), Reached { stop: Some(record.end), needed: record.end }))
         }
-        last => Err(Reason::AfterLastCommit { time, last }),
+        _ => Err(Reason::AfterLastCommit { time, last }),
     }
 }
 

@@ -47,6 +47,14 @@ pub enum Reason {
         /// What is known.
         known: Vec<TimelineId>,
     },
+    /// It is not known which timelines that one descends from.
+    #[error("the history of timeline {timeline} is not stored: which timelines it descends from is not known")]
+    MissingHistory {
+        /// The timeline.
+        timeline: TimelineId,
+        /// The newest one that is known to descend from a backup, where any would do.
+        instead: Option<TimelineId>,
+    },
     /// Earlier than a restored cluster can be consistent.
     #[error("{target} ({at}) lies before the first consistent point of {backup}")]
     BeforeFirstConsistentPoint {
@@ -126,6 +134,12 @@ impl Refusal {
                     last.time
                 )
             }
+            Reason::MissingHistory { timeline, instead } => missing_history(*timeline, *instead),
+            Reason::Gap { start, .. } => {
+                format!(
+                    "choose a target within a window, or another --target-timeline; --target-lsn {start} is the last that can be reached before the hole"
+                )
+            }
             Reason::AfterEnd { .. } | Reason::AfterLastCommit { .. } => {
                 "without a target everything stored is restored".to_owned()
             }
@@ -133,10 +147,21 @@ impl Refusal {
             Reason::UnknownName { .. } | Reason::UnknownXid { .. } => {
                 "check the spelling and --target-timeline; --target-time finds the commits around a moment".to_owned()
             }
-            Reason::BeforeFirstConsistentPoint { .. } | Reason::Gap { .. } => {
+            Reason::BeforeFirstConsistentPoint { .. } => {
                 "choose a target within a window, or another --target-timeline".to_owned()
             }
         })
+    }
+}
+
+fn missing_history(timeline: TimelineId, instead: Option<TimelineId>) -> String {
+    let file = format!("{:08X}.history", timeline.0);
+    let store = format!(
+        "bring it back: 'holdfast wal push PATH/pg_wal/{file}' on a server that has it, or from a copy of the repository"
+    );
+    match instead {
+        Some(known) => format!("{store}; or choose --target-timeline {known} to leave timeline {timeline} out"),
+        None => store,
     }
 }
 

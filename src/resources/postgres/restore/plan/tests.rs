@@ -52,7 +52,16 @@ fn facts(backups: Vec<BackupEntry>, stored: &[(u32, Range<u64>)]) -> Facts {
         by_timeline.entry(TimelineId(*timeline)).or_default().push(Lsn(range.start)..Lsn(range.end));
     }
     let (system_id, segment_size) = (SystemId(7), SegmentSize::DEFAULT);
-    Facts { system_id, segment_size, backups, histories: Histories::new(), stored: by_timeline, gaps: vec![], damaged: vec![] }
+    Facts {
+        system_id,
+        segment_size,
+        backups,
+        histories: Histories::new(),
+        stored: by_timeline,
+        gaps: vec![],
+        damaged: vec![],
+        now: time(5000),
+    }
 }
 
 fn commit(lsn: u64) -> Commit {
@@ -72,6 +81,22 @@ fn found(lsn: u64) -> Located {
     Located { stop: Some(Lsn(lsn)..Lsn(lsn + 8)), last: Some(commit(900)), ..Located::default() }
 }
 
+/// What the search finds for a position, where records of eight bytes fill every stretch.
+fn at(facts: &Facts, lsn: u64) -> Located {
+    let stretches = facts.stored.values().flatten();
+    let around = stretches.filter(|stretch| stretch.start.0 <= lsn && lsn <= stretch.end.0).max_by_key(|stretch| stretch.end);
+    match around {
+        Some(stretch) if lsn + 8 <= stretch.end.0 => Located { stop: Some(Lsn(lsn)..Lsn(lsn + 8)), ..Located::default() },
+        Some(stretch) => Located { last_record: Some(Lsn(stretch.end.0 - 8)..stretch.end), ..Located::default() },
+        None => Located::default(),
+    }
+}
+
+/// A plan for a position.
+fn made_at(facts: &Facts, lsn: u64) -> Result<RestorePlan, Reason> {
+    made(facts, &to(RecoveryTarget::Lsn(Lsn(lsn))), at(facts, lsn))
+}
+
 fn start_of(plan: &RestorePlan) -> u64 {
     plan.backup.postgres().start_lsn.0
 }
@@ -80,8 +105,8 @@ fn start_of(plan: &RestorePlan) -> u64 {
 fn the_newest_backup_before_the_target_is_taken() {
     let facts = facts(vec![backup(1, 100..150), backup(1, 300..350), backup(1, 600..650)], &[(1, 0..1000)]);
     for (lsn, start) in [(150, 100), (349, 100), (350, 300), (649, 300), (650, 600), (990, 600)] {
-        let plan = made(&facts, &to(RecoveryTarget::Lsn(Lsn(lsn))), Located::default()).unwrap();
-        assert_eq!((start_of(&plan), plan.wal[0].end), (start, Lsn(lsn.max(150))), "{lsn}");
+        let plan = made_at(&facts, lsn).unwrap();
+        assert_eq!((start_of(&plan), plan.wal[0].end), (start, Lsn(lsn + 8)), "{lsn}");
         let plan = made(&facts, &to(RecoveryTarget::Time(time(999))), found(lsn)).unwrap();
         assert_eq!(start_of(&plan), start, "a time that lies at {lsn}");
     }
@@ -91,7 +116,7 @@ fn the_newest_backup_before_the_target_is_taken() {
 #[test]
 fn a_target_before_the_first_consistent_point_is_refused() {
     let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
-    for (target, located) in [(RecoveryTarget::Lsn(Lsn(149)), Located::default()), (RecoveryTarget::Time(time(0)), found(120))] {
+    for (target, located) in [(RecoveryTarget::Lsn(Lsn(149)), at(&facts, 149)), (RecoveryTarget::Time(time(0)), found(120))] {
         let refused = made(&facts, &to(target), located);
         assert!(matches!(refused, Err(Reason::BeforeFirstConsistentPoint { .. })), "{refused:?}");
     }
@@ -105,26 +130,51 @@ fn a_time_before_the_backup_is_refused_even_if_no_commit_came_since() {
     assert!(at(100, None).is_ok() && at(99, Some(commit(90))).is_ok());
 }
 
+/// What the search finds where no record is one to stop at.
+fn ended() -> Located {
+    let (last, last_record) = (Some(commit(900)), Some(Lsn(980)..Lsn(990)));
+    Located { before: last, last, last_record, ..Located::default() }
+}
+
 #[test]
 fn a_target_past_the_end_is_refused() {
     let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
-    let last = Located { last: Some(commit(900)), records_end: Some(Lsn(990)), ..Located::default() };
-    let after = made(&facts, &to(RecoveryTarget::Time(time(901))), last.clone());
-    assert_eq!(after, Err(Reason::AfterLastCommit { time: time(901), last: Some(commit(900)) }));
-    let after = made(&facts, &to(RecoveryTarget::Lsn(Lsn(991))), last);
+    let after = made(&facts, &to(RecoveryTarget::Time(time(5001))), ended());
+    assert_eq!(after, Err(Reason::AfterLastCommit { time: time(5001), last: Some(commit(900)) }));
+    let after = made(&facts, &to(RecoveryTarget::Lsn(Lsn(991))), ended());
     assert_eq!(after, Err(Reason::AfterEnd { target: RecoveryTarget::Lsn(Lsn(991)), end: Lsn(990) }));
 }
 
 #[test]
-fn the_time_of_the_last_commit_and_the_very_end_are_reached() {
+fn what_nothing_followed_is_reached_by_the_last_record_whatever_the_server_does_there() {
     let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
-    let last = Located { last: Some(commit(900)), records_end: Some(Lsn(990)), ..Located::default() };
-    let plan = made(&facts, &to(RecoveryTarget::Time(time(900))), last.clone()).unwrap();
-    assert_eq!((plan.stop.target, plan.stop.inclusive), (RecoveryTarget::Lsn(Lsn(900)), true));
-    let plan = made(&facts, &to(RecoveryTarget::Lsn(Lsn(990))), last.clone()).unwrap();
-    assert_eq!(plan.stop.target, RecoveryTarget::EndOfWal);
-    let paused = Wanted { action: TargetAction::Pause, ..to(RecoveryTarget::Lsn(Lsn(990))) };
-    assert!(matches!(made(&facts, &paused, last), Err(Reason::AfterEnd { .. })));
+    for action in [TargetAction::Promote, TargetAction::Pause, TargetAction::Shutdown] {
+        for target in [RecoveryTarget::Time(time(900)), RecoveryTarget::Time(time(4999)), RecoveryTarget::Lsn(Lsn(990))] {
+            let wanted = Wanted { action, exclusive: matches!(target, RecoveryTarget::Lsn(_)), ..to(target) };
+            let plan = made(&facts, &wanted, ended()).unwrap();
+            assert_eq!((plan.stop.target, plan.stop.inclusive), (RecoveryTarget::Lsn(Lsn(980)), true));
+            assert_eq!(plan.wal.last().map(|part| part.end), Some(Lsn(990)));
+            assert_eq!(plan.warnings.len(), usize::from(matches!(plan.asked, RecoveryTarget::Time(_))));
+        }
+    }
+}
+
+#[test]
+fn the_last_record_before_a_hole_is_reached_and_nothing_behind_it() {
+    let mut facts = facts(vec![backup(1, 100..150)], &[(1, 0..400)]);
+    let (start, end) = (Lsn(400), Lsn(500));
+    facts.gaps.push(Gap { timeline: TimelineId(1), start, end, cause: GapCause::RemovedByServer, noticed_at: time(1) });
+    let last = || Located { last_record: Some(Lsn(380)..Lsn(390)), before: Some(commit(380)), ..Located::default() };
+    let hole = |located: Located| Located { hole: Some(start..end), ..located };
+    let refusal =
+        |start: u64| Reason::Gap { start: Lsn(start), end, noticed: Some(time(1)), backup: facts.backups[0].id.clone() };
+    let plan = made(&facts, &to(RecoveryTarget::Lsn(Lsn(390))), last()).unwrap();
+    assert_eq!((plan.stop.target, plan.stop.read_ahead), (RecoveryTarget::Lsn(Lsn(380)), false));
+    for target in [RecoveryTarget::Lsn(Lsn(391)), RecoveryTarget::Lsn(Lsn(400)), RecoveryTarget::EndOfWal] {
+        assert_eq!(made(&facts, &to(target), last()), Err(refusal(390)));
+    }
+    assert_eq!(made(&facts, &to(RecoveryTarget::Time(time(381))), hole(last())), Err(refusal(390)));
+    assert!(made(&facts, &to(RecoveryTarget::Time(time(380))), hole(last())).is_ok());
 }
 
 #[test]
@@ -133,10 +183,11 @@ fn a_gap_is_never_crossed() {
     let (start, end) = (Lsn(400), Lsn(500));
     facts.gaps.push(Gap { timeline: TimelineId(1), start, end, cause: GapCause::RemovedByServer, noticed_at: time(1) });
     let expected = Reason::Gap { start, end, noticed: Some(time(1)), backup: facts.backups[0].id.clone() };
-    for target in [RecoveryTarget::EndOfWal, RecoveryTarget::Lsn(Lsn(450)), RecoveryTarget::Lsn(Lsn(900))] {
-        assert_eq!(made(&facts, &to(target), Located::default()), Err(expected.clone()));
+    assert_eq!(made(&facts, &to(RecoveryTarget::EndOfWal), Located::default()), Err(expected.clone()));
+    for lsn in [450, 900] {
+        assert_eq!(made_at(&facts, lsn), Err(expected.clone()));
     }
-    assert!(made(&facts, &to(RecoveryTarget::Lsn(Lsn(399))), Located::default()).is_ok());
+    assert!(made_at(&facts, 399).is_ok());
     facts.backups.push(backup(1, 600..650));
     assert_eq!(start_of(&made(&facts, &to(RecoveryTarget::EndOfWal), Located::default()).unwrap()), 600);
     let route = choose_route(&facts, &Wanted::END).unwrap();
@@ -159,7 +210,8 @@ fn forked() -> Facts {
 fn a_backup_is_only_taken_if_the_timeline_descends_from_it() {
     let on = |timeline: u32, lsn: u64| {
         let wanted = Wanted { timeline: TargetTimeline::Id(TimelineId(timeline)), ..to(RecoveryTarget::Lsn(Lsn(lsn))) };
-        made(&forked(), &wanted, Located::default()).map(|plan| start_of(&plan))
+        let stop = Some(Lsn(lsn)..Lsn(lsn + 8));
+        made(&forked(), &wanted, Located { stop, ..Located::default() }).map(|plan| start_of(&plan))
     };
     assert_eq!(on(1, 900), Ok(500));
     assert_eq!(on(2, 580), Ok(100), "timeline 2 leaves before the second backup");
@@ -179,9 +231,34 @@ fn the_latest_timeline_is_the_default_and_the_current_one_that_of_the_backup() {
 }
 
 #[test]
+fn a_timeline_whose_history_is_missing_is_neither_left_out_silently_nor_followed() {
+    let mut facts = forked();
+    facts.histories.remove(&TimelineId(2));
+    let wanted = |timeline| Wanted { timeline, backup: Some(forked().backups[0].id.clone()), ..Wanted::END };
+    let missing = |timeline, instead| Err(Reason::MissingHistory { timeline: TimelineId(timeline), instead });
+    // The server asks for the history of every timeline up to its target's.
+    assert_eq!(made(&facts, &wanted(TargetTimeline::Latest), Located::default()), missing(2, None));
+    facts.histories.remove(&TimelineId(3));
+    assert_eq!(made(&facts, &wanted(TargetTimeline::Latest), Located::default()), missing(3, Some(TimelineId(1))));
+    assert!(made(&facts, &wanted(TargetTimeline::Id(TimelineId(1))), Located::default()).is_ok());
+    // A backup of that very timeline does not make up for it.
+    assert_eq!(made(&facts, &Wanted::END, Located::default()), missing(3, None));
+}
+
+#[test]
+fn a_time_in_a_hole_is_not_taken_for_the_backup_behind_it() {
+    let facts = facts(vec![backup(1, 100..150), backup(1, 500..550)], &[(1, 0..400), (1, 490..1000)]);
+    let behind = Located { before: Some(commit(390)), ..found(600) };
+    let refused = made(&facts, &to(RecoveryTarget::Time(time(450))), behind.clone());
+    assert!(matches!(refused, Err(Reason::Gap { start: Lsn(400), end: Lsn(490), .. })), "{refused:?}");
+    assert!(made(&facts, &to(RecoveryTarget::Time(time(520))), behind).is_ok());
+}
+
+#[test]
 fn the_wal_is_listed_by_timeline() {
     let wanted = Wanted { backup: Some(forked().backups[1].id.clone()), ..to(RecoveryTarget::Lsn(Lsn(900))) };
-    let plan = made(&forked(), &wanted, Located::default()).unwrap();
+    let stop = Some(Lsn(892)..Lsn(900));
+    let plan = made(&forked(), &wanted, Located { stop, ..Located::default() }).unwrap();
     let parts: Vec<(u32, u64, u64)> = plan.wal.iter().map(|part| (part.timeline.0, part.start.0, part.end.0)).collect();
     assert_eq!(parts, [(1, 500, 600), (3, 600, 900)]);
     assert_eq!(plan.stop.timeline, Some(TimelineId(3)));
@@ -203,7 +280,7 @@ fn names_and_transactions_that_are_not_stored_are_refused() {
 #[test]
 fn a_refusal_shows_the_window() {
     let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
-    let route = choose_route(&facts, &to(RecoveryTarget::Time(time(901)))).unwrap();
+    let route = choose_route(&facts, &to(RecoveryTarget::Time(time(5001)))).unwrap();
     let refusal = plan(&facts, &route, Located { last: Some(commit(900)), ..Located::default() }).unwrap_err();
     let message = refusal.to_string();
     assert!(message.ends_with("(0/96 to 0/3E8, timeline 1)"), "{message}");
@@ -237,15 +314,14 @@ proptest! {
         let stored_ranges: Vec<(u32, Range<u64>)> = stored.iter().cloned().map(|range| (1, in_segments(range))).collect();
         let facts = facts(entries, &stored_ranges);
         let is_stored = |segment: u64| stored.iter().any(|range| range.contains(&segment));
-        let end = stored.iter().map(|range| range.end).max().unwrap_or(0);
         let reaches = |(at, size): &(u64, u64)| at + size <= target && (*at..target).all(is_stored);
         let lsn = target * SEGMENT;
-        let made = made(&facts, &to(RecoveryTarget::Lsn(Lsn(lsn))), Located::default());
+        let made = made_at(&facts, lsn);
         if let Ok(plan) = &made {
             let start = start_of(plan) / SEGMENT;
             prop_assert!((start..target).all(is_stored), "{plan:?}");
             prop_assert!(plan.backup.postgres().stop_lsn.0 <= lsn);
         }
-        prop_assert_eq!(made.is_ok(), target <= end && backups.iter().any(reaches), "{:?}", made);
+        prop_assert_eq!(made.is_ok(), backups.iter().any(reaches), "{:?}", made);
     }
 }

@@ -22,7 +22,7 @@ fn command() -> RestoreCommand {
 }
 
 fn stop(target: RecoveryTarget) -> Stop {
-    Stop { target, inclusive: true, timeline: Some(TimelineId(3)), action: TargetAction::Pause }
+    Stop { target, inclusive: true, timeline: Some(TimelineId(3)), action: TargetAction::Pause, read_ahead: true }
 }
 
 fn written(

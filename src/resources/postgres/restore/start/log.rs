@@ -7,6 +7,8 @@ use crate::pg::{Lsn, TimelineId};
 pub(super) struct Seen {
     /// The last position mentioned.
     pub(super) lsn: Option<Lsn>,
+    /// Where the last record begins that was read.
+    pub(super) last_read: Option<Lsn>,
     /// The time of the last transaction.
     pub(super) last_transaction: Option<String>,
     /// The timeline that was begun.
@@ -27,7 +29,10 @@ impl Seen {
     pub(super) fn take(&mut self, line: &str) {
         self.ended |= line.contains("FATAL:  ") || line.contains("database system is shut down");
         let Some((_, message)) = line.split_once("LOG:  ") else { return };
-        if let Some(position) = after(message, "redo done at ").or_else(|| current_position(message)) {
+        if let Some(position) = after(message, "redo done at ") {
+            self.last_read = first_word(position).parse().ok();
+            self.lsn = self.last_read.or(self.lsn);
+        } else if let Some(position) = current_position(message) {
             self.lsn = first_word(position).parse().ok().or(self.lsn);
         } else if let Some(time) = after(message, "last completed transaction was at log time ") {
             self.last_transaction = Some(time.to_owned());
@@ -76,6 +81,7 @@ mod tests {
         ] {
             seen.take(line);
         }
+        assert_eq!(seen.last_read, seen.lsn);
         assert_eq!((seen.lsn, seen.new_timeline), (Some(Lsn(0x400_0028)), Some(TimelineId(2))));
         assert_eq!(seen.last_transaction.as_deref(), Some("2026-11-22 09:58:59.5+00"));
         assert!(seen.stopped.is_some() && !seen.paused && !seen.shut_down_at_target && !seen.ended && !seen.promoted);

@@ -1,0 +1,73 @@
+//! Targets at the edges of what is stored: behind the last commit, beside a hole, past both.
+
+use std::fs;
+
+use pg_fixtures::checksum::Checksums;
+use pg_fixtures::postgres::Installation;
+
+use super::support::{Story, dry_run};
+
+/// The stored object of a WAL segment.
+fn object(story: &Story, segment: &str) -> std::path::PathBuf {
+    let folder = story.repository().join("postgres/main/wal").join(story.cluster.system_identifier());
+    folder.join(&segment[..16]).join(segment)
+}
+
+#[test]
+fn a_time_behind_the_last_commit_of_an_idle_cluster_is_everything_that_is_stored() {
+    for installation in Installation::all() {
+        println!("PostgreSQL {}", installation.version());
+        let story = Story::new(&installation);
+        let cluster = &story.cluster;
+        cluster.sql("CREATE TABLE t (i int)");
+        story.backup();
+        cluster.sql("INSERT INTO t VALUES (1)");
+        let expected = Checksums::of(cluster);
+        // What follows is later than the last commit, and no commit.
+        cluster.sql("CHECKPOINT; SELECT pg_create_restore_point('later')");
+        let after = cluster.sql("SELECT clock_timestamp()");
+        story.store_wal();
+        let plan = dry_run(&story, &["--target-time", &after]);
+        assert_eq!(plan["stop"]["target"]["kind"], "lsn", "{plan:#}");
+        assert!(plan["warnings"][0].as_str().is_some_and(|warning| warning.contains("no commit later than")), "{plan:#}");
+        for action in ["promote", "pause"] {
+            let started = story.started(action, &["--target-time", &after, "--target-action", action]);
+            assert_eq!(started.content(), expected, "{action}");
+        }
+        let future = story.refusal(&["--target-time", "2200-01-01 00:00:00Z"]);
+        assert!(future.contains("later than the last stored commit") && future.contains("recovery window"), "{future}");
+    }
+}
+
+#[test]
+fn everything_up_to_a_hole_can_be_had_and_nothing_behind_it() {
+    for installation in Installation::all() {
+        println!("PostgreSQL {}", installation.version());
+        let story = Story::new(&installation);
+        let cluster = &story.cluster;
+        cluster.sql("CREATE TABLE t (i int)");
+        story.backup();
+        cluster.sql("INSERT INTO t SELECT generate_series(1, 1000)");
+        let expected = Checksums::of(cluster);
+        let (edge, before_hole) = (cluster.lsn(), cluster.sql("SELECT clock_timestamp()"));
+        story.store_wal();
+        let in_hole = cluster.lsn();
+        cluster.sql("INSERT INTO t VALUES (0)");
+        let lost = cluster.switch_wal();
+        cluster.sql("INSERT INTO t VALUES (-1)");
+        story.store_wal();
+        let behind = cluster.lsn();
+        fs::remove_file(object(&story, &lost)).expect("lose a segment");
+        assert_eq!(story.started("edge", &["--target-lsn", &edge]).content(), expected);
+        // The switch record ends with its segment: that is the edge itself.
+        assert_eq!(story.started("end", &["--target-lsn", &in_hole, "--target-action", "pause"]).content(), expected);
+        let refused = story.refusal(&[]);
+        assert!(refused.contains("WAL is missing between") && refused.contains("--target-lsn"), "{refused}");
+        let inside =
+            format!("{:X}/{:X}", 0, u64::from_str_radix(in_hole.split_once('/').expect("an LSN").1, 16).expect("hex") + 1);
+        for arguments in [["--target-lsn", &inside], ["--target-lsn", &behind], ["--target-time", &before_hole]] {
+            let refused = story.refusal(&arguments);
+            assert!(refused.contains("WAL is missing between"), "{arguments:?}: {refused}");
+        }
+    }
+}
