@@ -5,6 +5,20 @@ use std::ops::Range;
 
 use holdfast::storage::{Store, list_all};
 
+/// The folders of what speaks for itself: WAL and records.
+const RECORDS: [&str; 10] = [
+    "/wal/",
+    "/lineages/",
+    "/gaps/",
+    "/conflicts/",
+    "/acknowledged/",
+    "/backups/",
+    "/holds/",
+    "/horizons/",
+    "/leases/",
+    "/runs/",
+];
+
 /// What lies in a repository that nothing refers to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Garbage {
@@ -29,8 +43,7 @@ pub async fn find(store: &dyn Store) -> Garbage {
             if !known.contains(format!("{resource}/backups/{id}.json").as_str()) {
                 garbage.unlisted.push(key.to_owned());
             }
-        } else if key != "holdfast.json" && !["/lineages/", "/gaps/", "/wal/", "/backups/"].iter().any(|part| key.contains(part))
-        {
+        } else if key != "holdfast.json" && !RECORDS.iter().any(|part| key.contains(part)) {
             garbage.lost.push(key.to_owned());
         }
     }
