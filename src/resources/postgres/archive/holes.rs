@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::inventory::{Stretch, stretches};
-use crate::pg::{SegmentNumber, TimelineId};
+use crate::pg::{Lsn, SegmentNumber, TimelineId};
 use crate::repository::{Gap, GapCause, Result, Stored, WalArchive};
 use crate::sys::clock;
 
@@ -32,11 +32,13 @@ impl Holes {
     /// When the store fails.
     pub async fn record(&mut self, archive: &WalArchive) -> Result<Vec<Gap>> {
         let known = archive.gaps().await?.records;
+        let removed = archive.horizons().await?;
         let mut found = Vec::new();
         for timeline in archive.timelines().await? {
             let from = self.seen.get(&timeline).copied().unwrap_or(SegmentNumber(0));
             let stretches = stretches(archive, timeline, from).await?;
-            for gap in holes(timeline, &stretches, &known) {
+            let horizon = removed.get(&timeline).copied().unwrap_or_default();
+            for gap in holes(timeline, &stretches, &known, horizon) {
                 if archive.put_gap(&gap).await? == Stored::New {
                     tracing::error!(resource = %archive.resource(), gap = gap.name(), "WAL is missing in the store, and is taken for lost");
                     found.push(gap);
@@ -54,13 +56,13 @@ fn is_settled(stretch: &Stretch) -> bool {
     clock::now().duration_since(stretch.first_stored_at).unsigned_abs() >= SETTLED
 }
 
-/// The holes between stretches that no gap is known for.
-fn holes(timeline: TimelineId, stretches: &[Stretch], known: &[Gap]) -> Vec<Gap> {
+/// The holes between stretches that no gap is known for, and that retention did not make: what is missing below `horizon` it has removed.
+fn holes(timeline: TimelineId, stretches: &[Stretch], known: &[Gap], horizon: Lsn) -> Vec<Gap> {
     let hole = |pair: &[Stretch]| {
         let (start, end) = (pair[0].end, pair[1].start);
         let recorded = known.iter().any(|gap| gap.timeline == timeline && gap.start <= start && end <= gap.end);
         let gap = Gap { timeline, start, end, cause: GapCause::NotStored, noticed_at: clock::now() };
-        (is_settled(&pair[1]) && !recorded).then_some(gap)
+        (is_settled(&pair[1]) && !recorded && end > horizon).then_some(gap)
     };
     stretches.windows(2).filter_map(hole).collect()
 }
@@ -68,7 +70,6 @@ fn holes(timeline: TimelineId, stretches: &[Stretch], known: &[Gap]) -> Vec<Gap>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pg::Lsn;
 
     fn stretch(start: u64, end: u64, minutes_ago: i64) -> Stretch {
         let at = clock::now() - jiff::SignedDuration::from_mins(minutes_ago);
@@ -79,9 +80,11 @@ mod tests {
     #[test]
     fn a_hole_is_lost_when_what_lies_behind_it_is_old_and_nobody_knows_of_it() {
         let stretches = [stretch(0, 100, 60), stretch(200, 300, 50), stretch(400, 500, 40), stretch(600, 700, 5)];
-        let found = holes(TimelineId(1), &stretches, &[]);
+        let found = holes(TimelineId(1), &stretches, &[], Lsn(0));
         assert_eq!(found.iter().map(|gap| (gap.start.0, gap.end.0)).collect::<Vec<_>>(), [(100, 200), (300, 400)]);
-        assert_eq!(holes(TimelineId(1), &stretches, &found), []);
-        assert_eq!(holes(TimelineId(2), &stretches, &found).len(), 2, "gaps of another timeline");
+        assert_eq!(holes(TimelineId(1), &stretches, &found, Lsn(0)), []);
+        assert_eq!(holes(TimelineId(2), &stretches, &found, Lsn(0)).len(), 2, "gaps of another timeline");
+        let kept: Vec<u64> = holes(TimelineId(1), &stretches, &[], Lsn(200)).iter().map(|gap| gap.start.0).collect();
+        assert_eq!(kept, [300], "what retention has removed is no gap");
     }
 }
