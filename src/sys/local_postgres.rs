@@ -83,7 +83,7 @@ impl LocalPostgres {
     pub fn initdb(&self, arguments: &[&str]) -> Result<(), Error> {
         let mut command = self.command("initdb");
         command.args(["--no-locale", "--encoding=UTF8", "--auth=trust", "--username=postgres"]).args(arguments);
-        run(command.arg("-D").arg(&self.data_directory))
+        run(command.arg("-D").arg(&self.data_directory)).map(drop)
     }
 
     /// Starts the server without waiting until it takes connections: recovery can take long.
@@ -96,7 +96,7 @@ impl LocalPostgres {
         command.args(["start", "--no-wait", "--silent", "-o"]).arg(options.join(" ")).arg("-l").arg(self.log());
         // The server inherits them; a pipe would never end.
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        run(command.arg("-D").arg(&self.data_directory))
+        run(command.arg("-D").arg(&self.data_directory)).map(drop)
     }
 
     /// Stops the server and waits for it.
@@ -108,13 +108,21 @@ impl LocalPostgres {
             Stop::Fast => "--mode=fast",
             Stop::Immediate => "--mode=immediate",
         };
-        run(self.command("pg_ctl").args(["stop", "--silent", mode]).arg("-D").arg(&self.data_directory))
+        run(self.command("pg_ctl").args(["stop", "--silent", mode]).arg("-D").arg(&self.data_directory)).map(drop)
     }
 
     /// Whether a postmaster is running there.
     #[must_use]
     pub fn is_running(&self) -> bool {
         run(self.command("pg_ctl").args(["status"]).arg("-D").arg(&self.data_directory)).is_ok()
+    }
+
+    /// What a setting is in the configuration of a server that is not running, with its unit left out (`postgres -C`).
+    ///
+    /// # Errors
+    /// What `postgres` says of the configuration.
+    pub fn setting(&self, name: &str) -> Result<String, Error> {
+        run(self.command("postgres").args(["-C", name]).arg("-D").arg(&self.data_directory))
     }
 
     /// The last lines of the server's log.
@@ -138,12 +146,13 @@ fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 
-fn run(command: &mut Command) -> Result<(), Error> {
+/// Runs a program to its end and returns what it printed.
+fn run(command: &mut Command) -> Result<String, Error> {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let failed = |output: String| Error::Program { program: program.clone(), output };
     let output = command.output().map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     let said = [output.stderr, output.stdout].concat();
     let said = String::from_utf8_lossy(&said).trim().to_owned();

@@ -1,5 +1,8 @@
 //! Every kind of target leads to the moment that was meant.
 
+use std::fs;
+use std::io::Write;
+
 use pg_fixtures::FreePort;
 use pg_fixtures::checksum::{Checksums, Moment};
 use pg_fixtures::postgres::Installation;
@@ -101,6 +104,27 @@ fn start_follows_recovery_to_its_end_and_says_where_that_was() {
             }
         }
     }
+}
+
+/// On the usual night the original, or what is left of it, still runs on the same host.
+#[test]
+fn a_restored_server_leaves_the_port_to_the_original_that_has_it() {
+    let story = Story::new(&Installation::newest());
+    let (port, sockets) = (story.cluster.port(), story.scratch.new_directory("sockets"));
+    let mut settings =
+        fs::OpenOptions::new().append(true).open(story.cluster.data_directory().join("postgresql.conf")).expect("open");
+    writeln!(settings, "port = {port}\nunix_socket_directories = '{}'", sockets.display()).expect("configure");
+    story.backup();
+    story.store_wal();
+    let to = story.place("beside");
+    let output = story.try_restore(&to, &["--start", "--output", "json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let chosen = report["recovered"]["port"].as_u64().expect("a port");
+    let stop = ["stop", "--mode=immediate", "--pgdata", &to.display().to_string()].map(str::to_owned);
+    story.cluster.run("pg_ctl", &stop);
+    assert_ne!(chosen, u64::from(port));
+    assert_eq!(story.cluster.sql("SELECT 1"), "1", "the original goes on");
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub(super) struct ClusterOptions {
     /// Start the server and wait until it has recovered
     #[arg(long)]
     start: bool,
-    /// The port of the started server [default: as configured in the restored cluster]
+    /// The port of the started server [default: as configured in the restored cluster, or a free one where that is in use]
     #[arg(long, value_name = "PORT", requires = "start")]
     port: Option<u16>,
     /// The directory of the started server's Unix socket [default: as configured in the restored cluster]

@@ -2,6 +2,7 @@
 
 mod compare;
 mod log;
+mod port;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ const LOG_BYTES_MAX: u64 = 1 << 20;
 /// What the server is started with.
 #[derive(Debug, Clone, Default)]
 pub struct StartOptions {
-    /// The port, instead of the restored configuration's.
+    /// The port, instead of the restored configuration's; where that one is in use on this host, any free one.
     pub port: Option<u16>,
     /// The directory of the Unix socket, instead of the restored configuration's.
     pub socket_directory: Option<PathBuf>,
@@ -96,9 +97,12 @@ pub async fn start(
 ) -> Result<Recovered> {
     let server = LocalPostgres::new(programs, site.owner, site.directory.clone());
     remove_old_log(&server.log())?;
-    let starting = server.clone();
-    let settings = settings(options);
-    let started = tokio::task::spawn_blocking(move || starting.start(&settings)).await;
+    let (starting, mut options) = (server.clone(), options.clone());
+    let started = tokio::task::spawn_blocking(move || {
+        options.port = options.port.or_else(|| port::instead(&starting));
+        starting.start(&settings(&options))
+    });
+    let started = started.await;
     let started = started.map_err(|panic| Error::Interrupted(panic.to_string()))?;
     let ended = || Error::ServerEnded { log: server.log_tail(LINES_SHOWN) };
     started.map_err(|error| if server.log().exists() { ended() } else { Error::Server(error.to_string()) })?;
