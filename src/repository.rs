@@ -51,6 +51,7 @@ use crate::codec::{
 };
 use crate::storage::ObjectKey;
 use crate::storage::{Put, Store};
+use crate::sys::buffer::into_bytes;
 
 /// The most plain bytes that one enveloped object may claim to hold: the largest WAL segment.
 const PLAIN_BYTES_MAX: u64 = 1 << 30;
@@ -209,7 +210,7 @@ impl Repository {
         let opened = opened.map_err(|panic| Error::Interrupted { detail: panic.to_string() })?;
         let (header, plain) = opened.map_err(|source| Error::Codec { object: key.to_string(), source })?;
         check_name(key, &header.name)?;
-        Ok((header, Bytes::from(plain)))
+        Ok((header, into_bytes(plain)))
     }
 }
 

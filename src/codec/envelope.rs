@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compression::{compress, decompress};
 use super::{Compression, Error, Hash, Part};
+use crate::sys::buffer::into_bytes;
 
 /// The newest format that this program knows, and the one that it writes.
 pub const FORMAT: u32 = 1;
@@ -97,7 +98,7 @@ fn frame_header(json: &[u8]) -> Result<Vec<u8>, Error> {
 fn put_in_front(header: &[u8], mut object: Vec<u8>) -> Bytes {
     let start = HEADER_BYTES - header.len();
     object[start..HEADER_BYTES].copy_from_slice(header);
-    Bytes::from(object).slice(start..)
+    into_bytes(object).slice(start..)
 }
 
 pub(super) fn check_text(covered: &[u8]) -> String {

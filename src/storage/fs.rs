@@ -22,7 +22,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{ConditionalPut, Entry, Error, Failure, ObjectKey, Put, Result, Store, Upload};
-use crate::sys::buffer::buffer;
+use crate::sys::buffer::{buffer, into_bytes};
 use root::Root;
 
 /// What a piece of blocking work returns: errors without the operation and the object, which `FileStore::run` adds.
@@ -155,9 +155,9 @@ impl Store for FileStore {
 fn read_whole(path: &Path) -> io::Result<Bytes> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    let mut bytes = buffer(usize::try_from(size).unwrap_or(0));
     file.read_to_end(&mut bytes)?;
-    Ok(bytes.into())
+    Ok(into_bytes(bytes))
 }
 
 fn read_range(path: &Path, range: &Range<u64>) -> io::Result<Bytes> {
@@ -167,7 +167,7 @@ fn read_range(path: &Path, range: &Range<u64>) -> io::Result<Bytes> {
     let mut bytes = buffer(usize::try_from(wanted).map_err(|_| io::ErrorKind::OutOfMemory)?);
     (&file).seek(io::SeekFrom::Start(range.start))?;
     (&file).take(wanted).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 == wanted { Ok(bytes.into()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    if bytes.len() as u64 == wanted { Ok(into_bytes(bytes)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 fn entry((name, metadata): (String, std::fs::Metadata)) -> Done<Entry> {

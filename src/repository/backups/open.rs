@@ -8,6 +8,7 @@ use super::{BackupId, Backups};
 use crate::codec::{self, Frame, Unlocked};
 use crate::repository::{Error, Result, keys};
 use crate::storage::ObjectKey;
+use crate::sys::buffer::into_bytes;
 
 /// No frame may claim to hold more, in bytes.
 const FRAME_BYTES_MAX: u64 = 64 << 20;
@@ -69,5 +70,5 @@ fn open(unlocked: Option<&Unlocked>, frame: Frame, stored: Bytes) -> std::result
             frame.open(&compressed, FRAME_BYTES_MAX)?
         }
     };
-    Ok(Bytes::from(plain))
+    Ok(into_bytes(plain))
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::pg::records::Activity;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId};
 use crate::repository::Slice;
-use crate::sys::buffer::buffer;
+use crate::sys::buffer::{buffer, into_bytes};
 
 /// No piece is larger.
 const PIECE_BYTES_MAX: u64 = 16 << 20;
@@ -117,7 +117,7 @@ impl Piece {
         }
         content.extend_from_slice(&bytes[..taken]);
         if taken == room {
-            self.content = Content::Full(Bytes::from(std::mem::take(content)));
+            self.content = Content::Full(into_bytes(std::mem::take(content)));
         }
         if self.received() > self.sliced {
             self.unsliced_since.get_or_insert(now);

@@ -1,9 +1,8 @@
 //! The file that is pushed, read piece by piece on threads that may wait.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use bytes::Bytes;
 use super::{Error, Result};
 use crate::pg::page::SegmentError;
 use crate::pg::{SegmentName, SegmentSize};
+use crate::sys::buffer::{buffer, into_bytes};
 
 /// An opened file. What is read comes from one and the same file, whatever happens to its name.
 #[derive(Debug, Clone)]
@@ -43,14 +43,15 @@ impl SourceFile {
         self.length
     }
 
-    /// Reads exactly these bytes.
+    /// Reads exactly these bytes. One read at a time: the file has one position.
     pub(super) async fn read(&self, range: Range<u64>) -> Result<Bytes> {
         let file = Arc::clone(&self.file);
         blocking(&self.path, move || {
-            let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
-            let mut bytes = vec![0; length];
-            file.read_exact_at(&mut bytes, range.start)?;
-            Ok(Bytes::from(bytes))
+            let wanted = range.end - range.start;
+            let mut bytes = buffer(usize::try_from(wanted).map_err(io::Error::other)?);
+            (&*file).seek(io::SeekFrom::Start(range.start))?;
+            (&*file).take(wanted).read_to_end(&mut bytes)?;
+            if bytes.len() as u64 == wanted { Ok(into_bytes(bytes)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
         })
         .await
     }
