@@ -20,7 +20,7 @@ use crate::pg::{Lsn, SegmentName, WalFileName};
 use crate::repository::{self, Stored, WalAbout, WalArchive, WalObject};
 
 /// How many stored objects are read at once for a comparison. None is larger than 16 MiB.
-const READS_AT_ONCE: usize = 2;
+const READS_AT_ONCE: usize = 1;
 /// How often the listing is repeated because what it showed was replaced while it was read.
 const LOOKS_MAX: usize = 10;
 /// How many objects are remembered as compared before all are forgotten, and compared anew.

@@ -17,7 +17,8 @@ use crate::pg::{SegmentName, WalFileName};
 
 /// How many segments behind the one asked for are pushed or remembered.
 const AHEAD_SEGMENTS: usize = 4;
-/// How many of them are pushed at once. Each takes up to three times a segment's size of memory, or of a piece of one.
+/// How many files are pushed at once, the one asked for included. Each takes up to three times a segment's size of memory, or of a piece of
+/// one, beside what is streamed.
 const AT_ONCE: usize = 2;
 
 /// Pushes the files of one cluster.
@@ -57,6 +58,7 @@ impl PushAhead {
         {
             return Ok(());
         }
+        let _permit = self.permits.acquire().await.map_err(|closed| Error::Interrupted { detail: closed.to_string() })?;
         self.pusher.push(path).await.map(|_| ())
     }
 
