@@ -1,6 +1,7 @@
 //! A little S3 service in memory that treats conditions as it is told: what calls itself S3 is not always.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -22,12 +23,14 @@ pub struct LooseS3 {
     conditions: Conditions,
     objects: Mutex<BTreeMap<String, Bytes>>,
     uploads: Mutex<BTreeMap<String, BTreeMap<u32, Bytes>>>,
+    /// How many uploads were ever begun: the number of those that are open would give a name again after an abort.
+    begun: AtomicUsize,
 }
 
 impl LooseS3 {
     /// Starts a service, which ends with the runtime; its URL.
     pub async fn start(conditions: Conditions) -> String {
-        let service = Arc::new(Self { conditions, objects: Mutex::default(), uploads: Mutex::default() });
+        let service = Arc::new(Self { conditions, objects: Mutex::default(), uploads: Mutex::default(), begun: AtomicUsize::new(0) });
         let routes = Router::new().fallback(serve).layer(DefaultBodyLimit::disable()).with_state(service);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a listener has an address");
@@ -71,9 +74,8 @@ impl LooseS3 {
     }
 
     fn begin(&self) -> Response {
-        let mut uploads = self.uploads.lock().expect("no test thread panics in here");
-        let id = format!("upload-{}", uploads.len());
-        uploads.insert(id.clone(), BTreeMap::new());
+        let id = format!("upload-{}", self.begun.fetch_add(1, Ordering::Relaxed));
+        self.uploads.lock().expect("no test thread panics in here").insert(id.clone(), BTreeMap::new());
         xml(&format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"))
     }
 
