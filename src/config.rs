@@ -3,6 +3,7 @@
 //! Invariants: only this folder reads the environment. A configuration is either valid as a whole or an error that names the file, the
 //! line and what to write instead. A value that holds a secret never shows it.
 
+mod dump;
 mod encryption;
 mod environment;
 mod error;
@@ -16,8 +17,9 @@ mod schema;
 mod secret;
 mod upkeep;
 
+pub use dump::{Dump, TablePattern};
 pub use encryption::{AskPassphrase, EncryptionSection};
-pub use environment::{Environment, environment};
+pub use environment::{Environment, environment, program_directories};
 pub use error::{Error, Result};
 pub use keep::{Keep, Period};
 pub use load::{default_path, fail_points, load, parse};

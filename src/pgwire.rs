@@ -30,7 +30,7 @@ mod tls;
 mod wal_stream;
 
 pub use base_backup::{BackupEvent, BackupOptions, BackupStream, Checkpoint, ManifestChecksum, Tablespace};
-pub use conninfo::{ConnInfo, ConnInfoError, Host, HostSpec, SslMode, SslNegotiation, TargetSessionAttrs};
+pub use conninfo::{ConnInfo, ConnInfoError, Host, HostSpec, LoginVariables, SslMode, SslNegotiation, TargetSessionAttrs};
 pub use error::{Error, Failure, Result};
 pub use message::ServerMessage;
 pub use names::{ServerVersion, SlotName, SlotNameError};

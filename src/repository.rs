@@ -27,9 +27,9 @@ use bytes::Bytes;
 
 pub use acknowledgements::Acknowledgement;
 pub use backups::{
-    BackupEntry, BackupId, BackupIdError, BackupObject, Backups, CommandBackup, Content, Detail, Draft, EntryKind, EntryPath,
-    FilesBackup, FramedObject, Leftover, ObjectWriter, OnStored, OpenObject, PackArchive, PackEntry, PackIndex, PackName,
-    PostgresBackup, Tablespace, WriteLimits, Writers, WrittenObject,
+    BackupEntry, BackupId, BackupIdError, BackupObject, Backups, CommandBackup, Content, Detail, Draft, DumpBackup, DumpFormat,
+    EntryKind, EntryPath, FilesBackup, FramedObject, Leftover, ObjectWriter, OnStored, OpenObject, PackArchive, PackEntry,
+    PackIndex, PackName, PostgresBackup, Tablespace, WriteLimits, Writers, WrittenObject,
 };
 pub use conflicts::Conflict;
 pub use encryption::{Encryption, Sample};

@@ -5,6 +5,7 @@
 //! and what carries the plan out decides nothing. `docs/architecture.md` says how a kind is added.
 
 pub mod command;
+pub mod dump;
 mod failure;
 pub mod files;
 pub mod postgres;
@@ -109,6 +110,8 @@ pub enum RestoreOptions {
     Command(command::RestoreRequest),
     /// For trees of files.
     Files(files::RestoreRequest),
+    /// For a dump.
+    Dump(dump::RestoreRequest),
 }
 
 /// A restore that was planned: everything is decided, nothing is changed.

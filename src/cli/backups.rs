@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::output::{bytes, table};
 use super::{Context, Outcome, exit};
 use crate::pg::{Lsn, SystemId, TimelineId};
-use crate::repository::{BackupEntry, BackupId, Damaged, Detail, FilesBackup, ResourceName};
+use crate::repository::{BackupEntry, BackupId, Damaged, Detail, DumpBackup, DumpFormat, FilesBackup, ResourceName};
 
 /// What `backups` takes.
 #[derive(Args)]
@@ -36,6 +36,7 @@ pub(super) struct Line {
 pub(super) enum Own {
     Postgres { system_id: SystemId, timeline: TimelineId, start_lsn: Lsn, stop_lsn: Lsn, server_version: u32, files: u64 },
     Files { files: u64, directories: u64, links: u64, skipped: u64 },
+    Dump { server_version: u32, format: DumpFormat, globals: bool, tables: Option<u64> },
     Command {},
 }
 
@@ -68,6 +69,9 @@ impl From<&Detail> for Own {
             Detail::Files(FilesBackup { files, directories, links, skipped, .. }) => {
                 Self::Files { files: *files, directories: *directories, links: *links, skipped: *skipped }
             }
+            Detail::Dump(DumpBackup { server_version, format, globals, tables, .. }) => {
+                Self::Dump { server_version: *server_version, format: *format, globals: globals.is_some(), tables: *tables }
+            }
             Detail::Command(_) => Self::Command {},
         }
     }
@@ -81,6 +85,11 @@ impl Own {
                 format!("PostgreSQL {}, WAL {start_lsn} to {stop_lsn} on timeline {timeline}", version(*server_version))
             }
             Self::Files { files, directories, links, .. } => format!("{files} files, {directories} directories, {links} links"),
+            Self::Dump { server_version, tables, globals, .. } => {
+                let tables = tables.map(|tables| format!(", {tables} tables")).unwrap_or_default();
+                let globals = if *globals { ", with globals" } else { "" };
+                format!("dump of PostgreSQL {}{tables}{globals}", version(*server_version))
+            }
             Self::Command {} => "the output of a program".to_owned(),
         }
     }

@@ -27,6 +27,13 @@ pub fn environment() -> Environment {
     Environment::new(variables, home, user.map(|user| user.name))
 }
 
+/// The directories in which programs are looked for (`PATH`).
+#[must_use]
+pub fn program_directories() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).filter(|directory| directory.is_absolute()).collect()
+}
+
 impl Environment {
     /// An environment of these variables, this home directory and this user of the operating system.
     #[must_use]

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Command, Duration, EncryptionSection, Error, Files, Keep, Objectives, Period, Result, Schedule, Secret, StoreUrl, Zone,
+    Command, Dump, Duration, EncryptionSection, Error, Files, Keep, Objectives, Period, Result, Schedule, Secret, StoreUrl, Zone,
 };
 use crate::codec::Compression;
 use crate::repository::{ResourceKind, ResourceName};
@@ -38,6 +38,9 @@ pub struct Config {
     /// The programs whose output is kept, by name.
     #[serde(default)]
     pub command: BTreeMap<String, Command>,
+    /// The databases that are dumped, by name.
+    #[serde(default)]
+    pub dump: BTreeMap<String, Dump>,
     /// The file that this was read from, for the commands that it hands the configuration to.
     #[serde(skip)]
     pub path: PathBuf,
@@ -199,6 +202,7 @@ impl Config {
     /// The names of all resources, in the order of kinds and names.
     pub fn resources(&self) -> impl Iterator<Item = ResourceName> {
         let others = self.files().map(|(name, _)| name).chain(self.commands().map(|(name, _)| name));
+        let others = others.chain(self.dumps().map(|(name, _)| name));
         self.clusters().map(|(name, _)| name).chain(others)
     }
 

@@ -46,7 +46,14 @@ impl Config {
                 keep_wal: None,
                 objectives: section.objectives,
             }),
-            ResourceKind::Bucket | ResourceKind::Redis | ResourceKind::Dump => None,
+            ResourceKind::Dump => self.dump.get(resource.name()).map(|section| Upkeep {
+                schedule: section.schedule.as_ref(),
+                on_change: None,
+                keep: section.keep.as_ref(),
+                keep_wal: None,
+                objectives: section.objectives,
+            }),
+            ResourceKind::Bucket | ResourceKind::Redis => None,
         }
     }
 

@@ -10,6 +10,7 @@ mod passfile;
 mod settings;
 mod tls;
 mod uri;
+mod variables;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub use hosts::{Host, HostSpec};
 use settings::Settings;
 pub(super) use tls::{RootCertificates, TlsSettings, TlsVersion};
 pub use tls::{SslMode, SslNegotiation};
+use variables::Given;
+pub use variables::LoginVariables;
 
 /// Without `connect_timeout`, and with one that means to wait for ever: every wait has a deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,6 +94,7 @@ pub struct ConnInfo {
     passfile: Option<PathBuf>,
     tcp_user_timeout: Option<Duration>,
     connect_timeout: Duration,
+    given: Given,
 }
 
 impl ConnInfo {
@@ -122,6 +126,7 @@ impl ConnInfo {
             passfile: passfile.or_else(|| home.map(|home| home.join(".pgpass"))),
             tcp_user_timeout: settings.milliseconds("tcp_user_timeout")?,
             connect_timeout: connect_timeout(settings, &config),
+            given: Given(settings.given()),
             config,
         })
     }

@@ -11,7 +11,10 @@ mod reader;
 mod writer;
 
 pub use draft::{Draft, Leftover};
-pub use entry::{BackupEntry, BackupObject, CommandBackup, Detail, FilesBackup, FramedObject, PostgresBackup, Tablespace};
+pub use entry::{
+    BackupEntry, BackupObject, CommandBackup, Detail, DumpBackup, DumpFormat, FilesBackup, FramedObject, PostgresBackup,
+    Tablespace,
+};
 pub use id::{BackupId, BackupIdError};
 pub use open::OpenObject;
 pub use pack::{EntryKind, PackArchive, PackEntry, PackIndex, PackName};

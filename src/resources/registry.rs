@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Resource, command, files, postgres};
+use super::{Resource, command, dump, files, postgres};
 use crate::config::{self, Config};
 use crate::repository::ResourceName;
 
@@ -13,6 +13,7 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Resource>> {
     all.extend(config.clusters().map(|(name, section)| Arc::new(postgres::Cluster::new(name, section, &config.path)) as _));
     all.extend(config.files().map(|(name, section)| Arc::new(files::Trees::new(name, section)) as _));
     all.extend(config.commands().map(|(name, section)| Arc::new(command::Output::new(name, section)) as _));
+    all.extend(config.dumps().map(|(name, section)| Arc::new(dump::Database::new(name, section)) as _));
     all
 }
 

@@ -32,6 +32,9 @@ pub struct Damage {
     pub detail: String,
 }
 
+/// What is said where nothing could be looked into.
+const SEALED: &str = "no identity is at hand: what is stored has the hashes of the catalog, and was not looked into";
+
 impl Verified {
     /// Nothing read, nothing wrong.
     #[must_use]
@@ -48,10 +51,15 @@ impl Verified {
 
     /// Takes note that no identity is at hand that opens the backup.
     pub fn say_sealed(&mut self) {
-        let sealed = "no identity is at hand: what is stored has the hashes of the catalog, and was not looked into";
-        if !self.compared.iter().any(|compared| compared == sealed) {
-            self.compared.push(sealed.to_owned());
+        if !self.is_sealed() {
+            self.compared.push(SEALED.to_owned());
         }
+    }
+
+    /// Whether something was not looked into for want of an identity.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.compared.iter().any(|compared| compared == SEALED)
     }
 
     /// Takes note of damage.

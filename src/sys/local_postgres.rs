@@ -21,6 +21,16 @@ pub enum Error {
         /// The directories, separated by commas.
         looked_in: String,
     },
+    /// The programs that are there are older than the server that they are to work with.
+    #[error("{program} of PostgreSQL {wanted} or newer is needed, and {found}")]
+    TooOld {
+        /// The first of the programs.
+        program: &'static str,
+        /// The least major version.
+        wanted: u32,
+        /// What there is instead, and where.
+        found: String,
+    },
     /// The server must not run as root, and there is nobody else.
     #[error("PostgreSQL does not run as root, and there is no user 'postgres'")]
     NoUser,
@@ -40,6 +50,7 @@ impl Error {
     pub const fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotInstalled { .. } => Some("install the package of that major version (on Debian and Ubuntu: postgresql-NN)"),
+            Self::TooOld { .. } => Some("install the client programs of that version, or name their directory: 'programs'"),
             Self::NoUser => Some("create a user 'postgres', or run this as another user than root"),
             Self::Program { .. } => None,
         }

@@ -30,7 +30,8 @@ pub struct LooseS3 {
 impl LooseS3 {
     /// Starts a service, which ends with the runtime; its URL.
     pub async fn start(conditions: Conditions) -> String {
-        let service = Arc::new(Self { conditions, objects: Mutex::default(), uploads: Mutex::default(), begun: AtomicUsize::new(0) });
+        let service =
+            Arc::new(Self { conditions, objects: Mutex::default(), uploads: Mutex::default(), begun: AtomicUsize::new(0) });
         let routes = Router::new().fallback(serve).layer(DefaultBodyLimit::disable()).with_state(service);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a listener has an address");

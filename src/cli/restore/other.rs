@@ -8,7 +8,7 @@ use crate::cli::running::watched;
 use crate::cli::{Context, Outcome};
 use crate::config::Config;
 use crate::repository::{BackupEntry, BackupId, Damaged, Repository, ResourceKind, ResourceName};
-use crate::resources::{self, RestoreOptions, WantedRestore, command, files};
+use crate::resources::{self, RestoreOptions, WantedRestore, command, dump, files};
 
 /// What `restore` did.
 #[derive(Serialize)]
@@ -56,6 +56,7 @@ fn own(options: &Options, kind: ResourceKind) -> RestoreOptions {
             only: files.map(|files| files.only.clone()).unwrap_or_default(),
         }),
         ResourceKind::Command => RestoreOptions::Command(command::RestoreRequest { apply: options.apply }),
+        ResourceKind::Dump => RestoreOptions::Dump(dump::RestoreRequest { apply: options.apply }),
         _ => RestoreOptions::None,
     }
 }

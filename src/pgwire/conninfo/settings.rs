@@ -70,6 +70,11 @@ const KEYWORDS: &[(&str, &str, Use)] = &[
     ("user", "PGUSER", Use::Config("user")),
 ];
 
+/// All variables that libpq reads for a connection.
+pub(super) fn variables() -> impl Iterator<Item = &'static str> {
+    KEYWORDS.iter().map(|(_, variable, _)| *variable).filter(|variable| !variable.is_empty())
+}
+
 /// What was given, by keyword. An empty value counts as not given, but keeps the variable from standing in.
 pub(super) struct Settings(BTreeMap<&'static str, String>);
 
@@ -95,6 +100,12 @@ impl Settings {
     /// A value, unless it is empty.
     pub(super) fn get(&self, keyword: &str) -> Option<&str> {
         self.0.get(keyword).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// What was given, as variables.
+    pub(super) fn given(&self) -> Vec<(&'static str, String)> {
+        let named = KEYWORDS.iter().filter(|(_, variable, _)| !variable.is_empty());
+        named.filter_map(|(keyword, variable, _)| Some((*variable, self.get(keyword)?.to_owned()))).collect()
     }
 
     /// What `tokio-postgres` reads, read by it.

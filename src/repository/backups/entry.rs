@@ -96,6 +96,8 @@ pub enum Detail {
     Files(FilesBackup),
     /// The output of a program.
     Command(CommandBackup),
+    /// A dump of a database.
+    Dump(DumpBackup),
 }
 
 impl Detail {
@@ -106,6 +108,7 @@ impl Detail {
             Self::Postgres(_) => ResourceKind::Postgres,
             Self::Files(_) => ResourceKind::Files,
             Self::Command(_) => ResourceKind::Command,
+            Self::Dump(_) => ResourceKind::Dump,
         }
     }
 }
@@ -134,6 +137,36 @@ pub struct CommandBackup {
     pub content: String,
     /// Shows whether the output of another run is the same, and nothing else.
     pub digest: ChangeDigest,
+}
+
+/// What a dump of a database is. Names of databases, tables and roles are secret: they are in its content only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DumpBackup {
+    /// The object with the dump.
+    pub archive: String,
+    /// Its format.
+    pub format: DumpFormat,
+    /// The object with the server's roles and tablespaces, as SQL, where they were to be stored.
+    pub globals: Option<String>,
+    /// The object that says what was dumped, and how many rows each table has.
+    pub inventory: String,
+    /// The server's version number, such as 150020.
+    pub server_version: u32,
+    /// The major version of the `pg_dump` that made it: no older `pg_restore` reads it.
+    pub program_major: u32,
+    /// How many tables have their rows counted; none where they were not to be.
+    pub tables: Option<u64>,
+}
+
+/// The format of a dump.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DumpFormat {
+    /// The custom format of `pg_dump`: one stream, which never lies on a disk in the clear.
+    #[default]
+    Custom,
+    /// The directory format, which several connections write and read at once; stored as a tar file of that directory.
+    Directory,
 }
 
 /// What a base backup is of, and between which positions it was taken.

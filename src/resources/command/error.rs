@@ -1,9 +1,9 @@
 //! What can go wrong with a program and its output.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::resources::Explained;
+use crate::sys::program;
 use crate::{codec, config, repository};
 
 /// The result of what is done with a program's output.
@@ -18,34 +18,9 @@ pub enum Error {
     /// A secret for its environment cannot be had.
     #[error(transparent)]
     Config(#[from] config::Error),
-    /// The program cannot be started or watched.
-    #[error("cannot run {program}: {source}")]
-    Start {
-        /// Its name.
-        program: String,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// It failed.
-    #[error("{program} ended with {status}{}", said(stderr))]
-    Failed {
-        /// Its name.
-        program: String,
-        /// How it ended.
-        status: std::process::ExitStatus,
-        /// The end of what it wrote to standard error, secrets masked.
-        stderr: String,
-    },
-    /// It took too long, and was killed with all that it had started.
-    #[error("{program} did not end within {} s and was killed{}", limit.as_secs(), said(stderr))]
-    TooLong {
-        /// Its name.
-        program: String,
-        /// How long it had.
-        limit: Duration,
-        /// The end of what it wrote to standard error, secrets masked.
-        stderr: String,
-    },
+    /// The program failed.
+    #[error(transparent)]
+    Program(#[from] program::Error),
     /// The repository is not encrypted.
     #[error("the output of {program} is not stored: it would lie in the repository in the clear")]
     NotEncrypted {
@@ -73,10 +48,6 @@ pub enum Error {
     Interrupted(String),
 }
 
-fn said(stderr: &str) -> String {
-    if stderr.is_empty() { String::new() } else { format!("; it said:\n{stderr}") }
-}
-
 impl Error {
     /// Turns what the system says of a path into an error.
     pub(super) fn file(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
@@ -89,7 +60,8 @@ impl Explained for Error {
     fn is_retryable(&self) -> bool {
         match self {
             Self::Repository(error) => error.is_retryable(),
-            Self::Failed { .. } | Self::TooLong { .. } | Self::Interrupted(_) => true,
+            Self::Program(error) => !matches!(error, program::Error::Start { .. }),
+            Self::Interrupted(_) => true,
             _ => false,
         }
     }
@@ -98,9 +70,9 @@ impl Explained for Error {
         let text = match self {
             Self::Repository(error) => return error.hint(),
             Self::Config(error) => return error.hint().map(str::to_owned),
-            Self::Start { .. } => "check 'run', 'cwd' and the PATH of Holdfast's user",
-            Self::Failed { .. } => "run it by hand as Holdfast's user",
-            Self::TooLong { .. } => "raise 'timeout', or find out what it waits for",
+            Self::Program(program::Error::Start { .. }) => "check 'run', 'cwd' and the PATH of Holdfast's user",
+            Self::Program(program::Error::Failed { .. }) => "run it by hand as Holdfast's user",
+            Self::Program(program::Error::TooLong { .. }) => "raise 'timeout', or find out what it waits for",
             Self::NotEncrypted { .. } => "set [encryption] recipients; 'holdfast key new' makes a key",
             Self::NoPlace => "add --to FILE, or --to - for standard output",
             Self::Digest(_) | Self::File { .. } | Self::Interrupted(_) => return None,

@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 
 use super::error::{Error, Result as CommandResult};
-use super::program::Program;
 use super::restore::{self, RestoreRequest};
 use crate::codec::{ChangeDigest, Hash, Hasher};
 use crate::config;
 use crate::repository::{BackupEntry, CommandBackup, Detail, Draft, ObjectWriter, ResourceName, WriteLimits};
 use crate::resources::{BackedUp, Plan, Resource, RestoreOptions, RestorePlan, Result, Run, Verified, WantedRestore};
+use crate::sys::program::{Program, Terms};
 
 /// The object that holds the output; the extension of the compression follows.
 const OUTPUT: &str = "output";
@@ -39,7 +39,7 @@ impl Output {
 
     /// Runs the program and stores what it writes, unless that is what `before` has.
     async fn store(&self, draft: &Draft, before: Option<ChangeDigest>) -> CommandResult<Option<(BackupEntry, Vec<String>)>> {
-        let mut program = Program::start(&self.section)?;
+        let mut program = start(&self.section)?;
         let mut written = Written { hash: Hasher::new(), bytes: 0, held: Vec::new(), writer: None };
         while let Some(piece) = program.next_piece().await? {
             written.take(&piece, draft).await?;
@@ -66,6 +66,22 @@ impl Output {
             _ => None,
         }))
     }
+}
+
+/// Starts the program of a section.
+fn start(section: &config::Command) -> CommandResult<Program> {
+    let mut command = tokio::process::Command::new(section.program());
+    command.args(section.run.iter().skip(1));
+    let mut secrets = Vec::new();
+    for (variable, value) in &section.env {
+        let value = value.reveal()?;
+        command.env(variable, &value);
+        secrets.push(value);
+    }
+    if let Some(directory) = &section.cwd {
+        command.current_dir(directory);
+    }
+    Ok(Program::read_from(command, Terms { name: section.program().to_owned(), limit: section.timeout.0, secrets })?)
 }
 
 impl Written {

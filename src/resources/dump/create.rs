@@ -1,0 +1,121 @@
+//! Making a database like the one that was dumped, and giving it its name. Statements are values; `load` runs them.
+
+use super::inventory::Facts;
+use super::source::{literal, quoted};
+
+/// The longest name of a database, in bytes.
+const NAME_BYTES_MAX: usize = 63;
+
+/// The statement that makes an empty database with the encoding and the locale of the one that was dumped.
+pub(super) fn create(name: &str, facts: &Facts, owner: Option<&str>) -> String {
+    let Facts { encoding, datcollate, datctype, .. } = facts;
+    let mut statement = format!(
+        "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}",
+        quoted(name),
+        literal(encoding),
+        literal(datcollate),
+        literal(datctype)
+    );
+    let locale = facts.datlocale.as_ref().or(facts.daticulocale.as_ref());
+    match (facts.datlocprovider.as_deref(), locale) {
+        (Some("i"), Some(locale)) => {
+            statement.push_str(&format!(" LOCALE_PROVIDER icu ICU_LOCALE {}", literal(locale)));
+            if let Some(rules) = &facts.daticurules {
+                statement.push_str(&format!(" ICU_RULES {}", literal(rules)));
+            }
+        }
+        (Some("b"), Some(locale)) => statement.push_str(&format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {}", literal(locale))),
+        _ => {}
+    }
+    if let Some(owner) = owner {
+        statement.push_str(&format!(" OWNER {}", quoted(owner)));
+    }
+    statement
+}
+
+/// The same for a trial, on a machine that may not have the locale: what sorts otherwise there is still the same rows.
+pub(super) fn create_for_trial(name: &str, facts: &Facts) -> String {
+    let plain = |text: &str| text.to_owned();
+    let facts = Facts { datcollate: plain("C"), datctype: plain("C"), datlocprovider: None, ..facts.clone() };
+    create(name, &facts, None)
+}
+
+/// The statements that set for the database what was set for it (`ALTER DATABASE ... SET`).
+pub(super) fn settings(name: &str, facts: &Facts) -> Vec<String> {
+    let set = |(setting, value): &(String, String)| {
+        // The value of a list is a list in SQL too; as one text it would be one name.
+        let value = if is_list(setting) { value.clone() } else { literal(value) };
+        format!("ALTER DATABASE {} SET {setting} TO {value}", quoted(name))
+    };
+    facts.settings.iter().map(set).collect()
+}
+
+/// Settings whose values are stored as lists of names in quotes (`GUC_LIST_QUOTE`).
+fn is_list(setting: &str) -> bool {
+    const LISTS: [&str; 7] = [
+        "local_preload_libraries",
+        "oauth_validator_libraries",
+        "search_path",
+        "session_preload_libraries",
+        "shared_preload_libraries",
+        "temp_tablespaces",
+        "unix_socket_directories",
+    ];
+    LISTS.contains(&setting.to_ascii_lowercase().as_str())
+}
+
+/// The statements that put a database in the place of another one, in one transaction; the other keeps its content under `aside`.
+pub(super) fn replace(beside: &str, name: &str, aside: &str) -> String {
+    let rename = |from: &str, to: &str| format!("ALTER DATABASE {} RENAME TO {}", quoted(from), quoted(to));
+    format!("BEGIN; {}; {}; COMMIT", rename(name, aside), rename(beside, name))
+}
+
+/// A name beside another one, told apart by `mark`.
+pub(super) fn beside(name: &str, mark: &str) -> String {
+    let mut kept = name.len().min(NAME_BYTES_MAX - mark.len() - 1);
+    while !name.is_char_boundary(kept) {
+        kept -= 1;
+    }
+    format!("{}-{mark}", &name[..kept])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts {
+            name: "shop".to_owned(),
+            owner: "app".to_owned(),
+            encoding: "UTF8".to_owned(),
+            datcollate: "de_DE.utf8".to_owned(),
+            datctype: "de_DE.utf8".to_owned(),
+            datlocprovider: Some("c".to_owned()),
+            daticulocale: None,
+            datlocale: None,
+            daticurules: None,
+            settings: vec![("search_path".to_owned(), "\"$user\", a".to_owned()), ("work_mem".to_owned(), "1MB".to_owned())],
+        }
+    }
+
+    #[test]
+    fn a_database_is_made_as_it_was() {
+        let plain = "CREATE DATABASE \"a\"\"b\" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'de_DE.utf8' LC_CTYPE 'de_DE.utf8'";
+        assert_eq!(create("a\"b", &facts(), Some("app")), format!("{plain} OWNER \"app\""));
+        let icu = Facts { datlocprovider: Some("i".to_owned()), daticulocale: Some("de".to_owned()), ..facts() };
+        assert!(create("x", &icu, None).ends_with(" LOCALE_PROVIDER icu ICU_LOCALE 'de'"));
+        let builtin = Facts { datlocprovider: Some("b".to_owned()), datlocale: Some("C.UTF-8".to_owned()), ..facts() };
+        assert!(create("x", &builtin, None).ends_with(" LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"));
+        assert!(create_for_trial("x", &icu).ends_with("LC_COLLATE 'C' LC_CTYPE 'C'"));
+        let expected = ["ALTER DATABASE \"x\" SET search_path TO \"$user\", a", "ALTER DATABASE \"x\" SET work_mem TO '1MB'"];
+        assert_eq!(settings("x", &facts()), expected);
+    }
+
+    #[test]
+    fn a_long_name_still_leaves_room_for_the_mark() {
+        let name = "ä".repeat(31);
+        let made = beside(&name, "holdfast-0123456789ab");
+        assert!(made.len() <= 63 && made.ends_with("-holdfast-0123456789ab"), "{made}");
+        assert_eq!(beside("shop", "x"), "shop-x");
+    }
+}

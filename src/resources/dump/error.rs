@@ -1,0 +1,132 @@
+//! What can go wrong with a dump.
+
+use std::path::{Path, PathBuf};
+
+use crate::pgwire::{self, ConnInfoError};
+use crate::resources::Explained;
+use crate::sys::{local_postgres, program};
+use crate::{config, pg, repository};
+
+/// The result of what is done with a dump.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a database was not dumped or brought back.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The repository failed, or an object in it is damaged.
+    #[error(transparent)]
+    Repository(#[from] repository::Error),
+    /// The configuration is wrong, or a secret cannot be had.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The connection string cannot be understood.
+    #[error(transparent)]
+    ConnInfo(#[from] ConnInfoError),
+    /// The server cannot be reached or refuses.
+    #[error(transparent)]
+    Server(#[from] pgwire::Error),
+    /// PostgreSQL's programs are not there, or too old.
+    #[error(transparent)]
+    Programs(#[from] local_postgres::Error),
+    /// One of them failed.
+    #[error(transparent)]
+    Program(#[from] program::Error),
+    /// The connection string names no database.
+    #[error("the conninfo of {0} names no database")]
+    NoDatabase(String),
+    /// What was made is no whole dump.
+    #[error("what pg_dump wrote is no whole dump: {0}")]
+    NotWhole(program::Error),
+    /// Nobody said where to.
+    #[error("no place for the dump was given")]
+    NoPlace,
+    /// A place that holds a password, which everybody can see in the list of processes.
+    #[error("the connection string in --to holds a password")]
+    PasswordShown,
+    /// The catalog entry is that of another kind, or the backup's content does not fit it.
+    #[error("{object}: {detail}")]
+    Content {
+        /// The object's key.
+        object: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The server is older than the one that was dumped.
+    #[error("the dump is of PostgreSQL {dumped}, and {server} is of PostgreSQL {found}: an older server does not take it")]
+    OlderServer {
+        /// The server's address.
+        server: String,
+        /// Its major version.
+        found: u32,
+        /// The major version that was dumped.
+        dumped: u32,
+    },
+    /// What was restored is not what was dumped.
+    #[error("the restored tables do not have the rows that were dumped: {}", .0.join("; "))]
+    Differs(Vec<String>),
+    /// Something on disk.
+    #[error("cannot {operation} {path}: {source}", path = path.display())]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The tar file of a directory cannot be made or read.
+    #[error(transparent)]
+    Tar(#[from] pg::tar::TarError),
+    /// A restore of the directory format needs a directory that is not configured any more.
+    #[error("the dump is in the directory format, and no 'spool' is configured to unpack it in")]
+    NoSpool,
+    /// A worker ended without a result.
+    #[error("a worker ended early: {0}")]
+    Interrupted(String),
+}
+
+impl Error {
+    /// Turns what the system says of a path into an error.
+    pub(super) fn file(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { operation, path, source }
+    }
+}
+
+impl Explained for Error {
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Repository(error) => error.is_retryable(),
+            Self::Program(error) => !matches!(error, program::Error::Start { .. }),
+            Self::Server(_) | Self::NotWhole(_) | Self::Interrupted(_) => true,
+            _ => false,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Repository(error) => return error.hint(),
+            Self::Config(error) => return error.hint().map(str::to_owned),
+            Self::ConnInfo(error) => return error.hint().map(str::to_owned),
+            Self::Server(error) => return error.hint().map(str::to_owned),
+            Self::Programs(error) => return error.hint().map(str::to_owned),
+            Self::Program(program::Error::TooLong { .. }) => "raise 'timeout', or find out what it waits for",
+            Self::Program(_) => {
+                "what it said tells why; the role needs to read (or, to restore, to create) everything in the database"
+            }
+            Self::NoDatabase(_) => "add dbname=... to it",
+            Self::NotWhole(_) => "run pg_dump by hand as Holdfast's user; nothing was listed",
+            Self::NoPlace => {
+                "add --to NAME for a database of the configured server, --to postgresql://... for another one, --to ./FILE, or --to -"
+            }
+            Self::PasswordShown => "leave it out and set PGPASSWORD, or write it into ~/.pgpass",
+            Self::OlderServer { .. } => "restore to a server of the same or a newer version",
+            Self::Differs(_) => {
+                "the database was not put in place; run 'holdfast verify' for this backup, and restore another one"
+            }
+            Self::NoSpool => "name a directory on a file system that may hold the data in the clear: spool = \"/...\"",
+            Self::Content { .. } | Self::File { .. } | Self::Tar(_) | Self::Interrupted(_) => return None,
+        };
+        Some(text.to_owned())
+    }
+}

@@ -1,0 +1,233 @@
+//! Running another program: its input and output piece by piece, its complaints bounded and masked, its end in time.
+//!
+//! Invariants: a program that is dropped is killed with all that it has started. No error and no log line shows one of the secrets that it
+//! was given. Every wait ends at the program's deadline.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
+
+use super::clock::Deadline;
+
+/// How much of what it says on standard error is kept: the last bytes.
+const STDERR_BYTES: usize = 8 << 10;
+/// How much output is read at once.
+const PIECE_BYTES: usize = 64 << 10;
+/// Secrets shorter than this are not masked: they would mask half of any text.
+const MASKED_MIN: usize = 4;
+
+/// Why a program did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be started or watched.
+    #[error("cannot run {program}: {source}")]
+    Start {
+        /// Its name.
+        program: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It failed.
+    #[error("{program} ended with {status}{}", said(stderr))]
+    Failed {
+        /// Its name.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of what it wrote to standard error, secrets masked.
+        stderr: String,
+    },
+    /// It took too long, and was killed with all that it had started.
+    #[error("{program} did not end within {} s and was killed{}", limit.as_secs(), said(stderr))]
+    TooLong {
+        /// Its name.
+        program: String,
+        /// How long it had.
+        limit: Duration,
+        /// The end of what it wrote to standard error, secrets masked.
+        stderr: String,
+    },
+}
+
+fn said(stderr: &str) -> String {
+    if stderr.is_empty() { String::new() } else { format!("; it said:\n{stderr}") }
+}
+
+/// What a program is run with besides its command.
+#[derive(Debug)]
+pub struct Terms {
+    /// What it is called in messages.
+    pub name: String,
+    /// How long it may take.
+    pub limit: Duration,
+    /// What must not be shown of what it says.
+    pub secrets: Vec<String>,
+}
+
+/// A program that is running.
+#[derive(Debug)]
+pub struct Program {
+    terms: Terms,
+    deadline: Deadline,
+    child: Child,
+    group: Group,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
+}
+
+/// The process group of a program, killed when this is dropped.
+#[derive(Debug)]
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            match killpg(group, Signal::SIGKILL) {
+                // It may be gone already, which is just as well.
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => tracing::warn!("the process group {group} was not killed: {errno}"),
+            }
+        }
+    }
+}
+
+impl Program {
+    /// Starts a program whose output is read, and which has no input.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn read_from(mut command: Command, terms: Terms) -> Result<Self, Error> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        Self::start(command, terms)
+    }
+
+    /// Starts a program that is written to, and whose output is of no interest.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn write_to(mut command: Command, terms: Terms) -> Result<Self, Error> {
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        Self::start(command, terms)
+    }
+
+    /// Starts a program that does its work without either.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn alone(mut command: Command, terms: Terms) -> Result<Self, Error> {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Self::start(command, terms)
+    }
+
+    fn start(mut command: Command, terms: Terms) -> Result<Self, Error> {
+        let failed = |source| Error::Start { program: terms.name.clone(), source };
+        command.process_group(0).kill_on_drop(true).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(failed)?;
+        let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
+        let stderr = child.stderr.take().ok_or_else(|| failed(std::io::Error::other("it has no pipe")))?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let deadline = Deadline::after(terms.limit);
+        Ok(Self { terms, deadline, child, group, stdin, stdout, stderr: Some(tokio::spawn(last_of(stderr))) })
+    }
+
+    /// The next piece of its output; `None` at its end.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its time is over.
+    pub async fn next_piece(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let Some(stdout) = &mut self.stdout else { return Ok(None) };
+        let mut piece = vec![0; PIECE_BYTES];
+        match tokio::time::timeout(self.deadline.remaining(), stdout.read(&mut piece)).await {
+            Ok(Ok(0)) => Ok(None),
+            Ok(Ok(read)) => {
+                piece.truncate(read);
+                Ok(Some(piece))
+            }
+            Ok(Err(source)) => Err(Error::Start { program: self.terms.name.clone(), source }),
+            Err(_) => Err(self.too_long().await),
+        }
+    }
+
+    /// Writes to its input. A program that takes no more of it is asked to end well all the same: `finish` tells why it did not.
+    ///
+    /// # Errors
+    /// When its time is over.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let Some(stdin) = &mut self.stdin else { return Ok(()) };
+        match tokio::time::timeout(self.deadline.remaining(), stdin.write_all(bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => {
+                self.stdin = None;
+                Ok(())
+            }
+            Err(_) => Err(self.too_long().await),
+        }
+    }
+
+    /// Waits for its end, which has to be a good one; what it said on standard error meanwhile is logged and returned.
+    ///
+    /// # Errors
+    /// When it fails, or its time is over.
+    pub async fn finish(mut self) -> Result<String, Error> {
+        self.stdin = None;
+        let status = match tokio::time::timeout(self.deadline.remaining(), self.child.wait()).await {
+            Ok(status) => status.map_err(|source| Error::Start { program: self.terms.name.clone(), source })?,
+            Err(_) => return Err(self.too_long().await),
+        };
+        let stderr = self.stderr().await;
+        if !status.success() {
+            return Err(Error::Failed { program: self.terms.name.clone(), status, stderr });
+        }
+        if !stderr.is_empty() {
+            tracing::info!(program = self.terms.name, "it said on standard error:\n{stderr}");
+        }
+        Ok(stderr)
+    }
+
+    async fn too_long(&mut self) -> Error {
+        let stderr = self.stderr().await;
+        Error::TooLong { program: self.terms.name.clone(), limit: self.terms.limit, stderr }
+    }
+
+    /// What it said, secrets masked. What it has started may hold the pipe open: that is not waited for, the group is killed.
+    async fn stderr(&mut self) -> String {
+        drop(std::mem::replace(&mut self.group, Group(None)));
+        let Some(reading) = self.stderr.take() else { return String::new() };
+        let bytes = reading.await.unwrap_or_default();
+        masked(String::from_utf8_lossy(&bytes).trim_end(), &self.terms.secrets)
+    }
+}
+
+fn masked(text: &str, secrets: &[String]) -> String {
+    let long_enough = secrets.iter().filter(|secret| secret.len() >= MASKED_MIN);
+    long_enough.fold(text.to_owned(), |text, secret| text.replace(secret, "(secret)"))
+}
+
+/// Reads to the end and keeps the last bytes.
+async fn last_of(mut source: impl AsyncRead + Unpin) -> Vec<u8> {
+    let (mut kept, mut piece) = (Vec::new(), vec![0; STDERR_BYTES]);
+    while let Ok(read @ 1..) = source.read(&mut piece).await {
+        kept.extend_from_slice(&piece[..read]);
+        let over = kept.len().saturating_sub(STDERR_BYTES);
+        kept.drain(..over);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_wherever_they_stand() {
+        let secrets = ["hunter2".to_owned(), "abc".to_owned()];
+        assert_eq!(masked("token hunter2hunter2 abc", &secrets), "token (secret)(secret) abc");
+    }
+}
