@@ -46,15 +46,16 @@ pub use record::{Damaged, Listed};
 pub use runs::{Job, JobRun, Outcome};
 pub use wal::{Lineage, NewLineage, Slice, StoredWal, WalAbout, WalArchive, WalObject, WalSource};
 
-use crate::codec::{
-    Compression, Hash, Header, OUTLINE_BYTES, Outline, Reveal, encrypt_envelope, open_any, outline, read_header, seal,
-};
+use crate::codec::{Compression, Hash, Header, OUTLINE_BYTES, Outline, Reveal, encrypt_envelope, open_any, outline, seal};
 use crate::storage::ObjectKey;
 use crate::storage::{Put, Store};
 use crate::sys::buffer::into_bytes;
 
 /// The most plain bytes that one enveloped object may claim to hold: the largest WAL segment.
 const PLAIN_BYTES_MAX: u64 = 1 << 30;
+
+/// Up to this size it takes longer to wake a thread than to compress and hash.
+const SMALL_BYTES: usize = 64 << 10;
 
 /// Whether a put created the object or found it there with the same content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -156,15 +157,36 @@ impl Repository {
         let (compression, recipients) = (self.compression, self.encryption.recipients.clone());
         let Envelope { key, kind, about, reveal } = object;
         let name = key.file_name().to_owned();
+        let is_small = plain.len() <= SMALL_BYTES && recipients.is_empty();
         let work = move || {
-            let object = seal(kind, &name, &about, &plain, compression)?;
+            let (object, Header { size, blake3, .. }) = seal(kind, &name, &about, &plain, compression)?;
             drop(plain);
-            let Header { size, blake3, .. } = read_header(&object)?;
             let object = if recipients.is_empty() { object } else { encrypt_envelope(&object, reveal, &recipients)? };
             Ok(Sealed { object, content: (size, blake3) })
         };
-        let sealed = tokio::task::spawn_blocking(work).await.map_err(|panic| Error::Interrupted { detail: panic.to_string() })?;
+        let sealed = if is_small {
+            work()
+        } else {
+            tokio::task::spawn_blocking(work).await.map_err(|panic| Error::Interrupted { detail: panic.to_string() })?
+        };
         sealed.map_err(|source| Error::Codec { object: key.to_string(), source })
+    }
+
+    /// Stores `plain` in an envelope as `put_envelope`, and then lists the keys that begin with `prefix`.
+    async fn put_envelope_and_look(
+        &self,
+        object: Envelope,
+        plain: Bytes,
+        prefix: &ObjectKey,
+    ) -> Result<(Stored, Result<Vec<ObjectKey>>)> {
+        let key = object.key.clone();
+        let sealed = self.seal_envelope(object, plain).await?;
+        let (put, found) = self.store.put_and_look(&key, sealed.object.clone(), prefix.as_str()).await?;
+        let stored = match put {
+            Put::Created => Stored::New,
+            Put::AlreadyExists => self.compare(&key, &sealed).await?,
+        };
+        Ok((stored, found.map_err(Error::from)))
     }
 
     /// Stores a sealed object, unless it is there with the same content already.

@@ -81,6 +81,17 @@ pub trait Store: Send + Sync + Debug {
     /// After an error the object may or may not be stored: put again with the same bytes.
     async fn put_if_absent(&self, key: &ObjectKey, body: Bytes) -> Result<Put>;
 
+    /// Stores an object as `put_if_absent`, and when that is over lists the keys that begin with `prefix`: for who wants to know at once
+    /// who else writes there. The prefix is that of few objects.
+    ///
+    /// # Errors
+    /// As `put_if_absent`. What the listing fails with is returned beside what became of the put.
+    async fn put_and_look(&self, key: &ObjectKey, body: Bytes, prefix: &str) -> Result<(Put, Result<Vec<ObjectKey>>)> {
+        let put = self.put_if_absent(key, body).await?;
+        let listed = list_all(self, prefix).await;
+        Ok((put, listed.map(|entries| entries.into_iter().map(|entry| entry.key).collect())))
+    }
+
     /// Begins an object that is too large for memory. It appears, whole and durable, when the upload is finished.
     ///
     /// # Errors
@@ -124,6 +135,17 @@ pub trait Store: Send + Sync + Debug {
     /// When the store cannot be reached or refuses.
     async fn delete(&self, key: &ObjectKey) -> Result<()>;
 
+    /// Removes objects. Those that are not there count as removed.
+    ///
+    /// # Errors
+    /// As `delete`; some of them may be removed then.
+    async fn delete_all(&self, keys: &[ObjectKey]) -> Result<()> {
+        for key in keys {
+            self.delete(key).await?;
+        }
+        Ok(())
+    }
+
     /// Removes what uploads left behind that were neither finished nor aborted, because their process was killed, and that were
     /// last touched (begun, where the store knows no better) longer ago than `age`. Returns how many there were.
     ///
@@ -159,7 +181,7 @@ pub trait Upload: Send {
 ///
 /// # Errors
 /// As `Store::list`.
-pub async fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<Entry>> {
+pub async fn list_all(store: &(impl Store + ?Sized), prefix: &str) -> Result<Vec<Entry>> {
     let mut entries: Vec<Entry> = Vec::new();
     loop {
         let after = entries.last().map(|entry| entry.key.as_str().to_owned());

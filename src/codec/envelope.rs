@@ -54,11 +54,17 @@ struct FormatOnly {
     format: u32,
 }
 
-/// Makes an object of `plain`.
+/// Makes an object of `plain`, and returns its header beside it.
 ///
 /// # Errors
 /// `TooLarge` if the header, in which only `name` and `about` vary, would exceed `HEADER_BYTES`; `Compress`.
-pub fn seal(kind: &str, name: &str, about: &impl Serialize, plain: &[u8], compression: Compression) -> Result<Bytes, Error> {
+pub fn seal(
+    kind: &str,
+    name: &str,
+    about: &impl Serialize,
+    plain: &[u8],
+    compression: Compression,
+) -> Result<(Bytes, Header), Error> {
     // The header, which is known only afterwards, gets its place in front.
     let object = compress(plain, compression, HEADER_BYTES)?;
     let body = &object[HEADER_BYTES..];
@@ -73,8 +79,8 @@ pub fn seal(kind: &str, name: &str, about: &impl Serialize, plain: &[u8], compre
         about: serde_json::to_value(about).map_err(malformed)?,
     };
     let json = serde_json::to_vec(&header).map_err(malformed)?;
-    let header = frame_header(&json)?;
-    Ok(put_in_front(&header, object))
+    let framed = frame_header(&json)?;
+    Ok((put_in_front(&framed, object), header))
 }
 
 fn frame_header(json: &[u8]) -> Result<Vec<u8>, Error> {

@@ -180,6 +180,22 @@ impl WalArchive {
         self.put(self.slice_key(slice), "wal-slice", plain, about).await
     }
 
+    /// Stores a piece of a segment as `put_slice`, and tells what is stored of the segment when that is over: as `stored_of`.
+    ///
+    /// # Errors
+    /// As `put_slice`. What the listing fails with is returned beside what became of the put.
+    pub async fn put_slice_and_look(
+        &self,
+        slice: &Slice,
+        plain: Bytes,
+        about: &WalAbout,
+    ) -> Result<(Stored, Result<Vec<WalObject>>)> {
+        let envelope = self.envelope(self.slice_key(slice), "wal-slice", &plain, about);
+        let segment = self.key(WalFileName::Segment(slice.segment));
+        let (stored, found) = self.repository.put_envelope_and_look(envelope, plain, &segment).await?;
+        Ok((stored, found.map(|keys| keys.iter().filter_map(|key| WalObject::parse(key.file_name())).collect())))
+    }
+
     /// Reads and checks a slice; `None` where there is none (any more).
     ///
     /// # Errors
@@ -206,6 +222,15 @@ impl WalArchive {
             Err(Error::Storage(error)) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Removes slices whose bytes are stored in a larger object.
+    ///
+    /// # Errors
+    /// When the store fails; some of them may be removed then.
+    pub async fn delete_slices(&self, slices: &[Slice]) -> Result<()> {
+        let keys: Vec<ObjectKey> = slices.iter().map(|slice| self.slice_key(slice)).collect();
+        Ok(self.repository.store.delete_all(&keys).await?)
     }
 
     /// Removes a slice whose bytes are stored in a larger object.
@@ -252,9 +277,16 @@ impl WalArchive {
     }
 
     async fn put(&self, key: ObjectKey, kind: &'static str, plain: Bytes, about: &WalAbout) -> Result<Stored> {
-        let reveal = Reveal::About(revealed::of(kind, about, &plain));
-        let envelope = Envelope { key, kind, about: to_json(about), reveal };
+        let envelope = self.envelope(key, kind, &plain, about);
         self.repository.put_envelope(envelope, plain).await
+    }
+
+    fn envelope(&self, key: ObjectKey, kind: &'static str, plain: &[u8], about: &WalAbout) -> Envelope {
+        let reveal = match self.repository.encryption.recipients.is_empty() {
+            true => Reveal::Nothing,
+            false => Reveal::About(revealed::of(kind, about, plain)),
+        };
+        Envelope { key, kind, about: to_json(about), reveal }
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Option<(WalAbout, Bytes)>> {

@@ -31,6 +31,7 @@ pub async fn check(store: Arc<dyn Store>, folder: &str) {
     listing::keys_come_in_order_and_only_those_asked_for(below("order")).await;
     listing::more_than_a_page_is_listed_page_by_page(below("pages")).await;
     listing::folders_are_those_with_objects_below(below("folders")).await;
+    listing::a_look_after_a_put_shows_it_among_the_others(below("look")).await;
     listing::a_put_is_listed_and_a_delete_is_not(below("fresh")).await;
     uploads::a_large_upload_appears_whole(below("large")).await;
     uploads::a_small_upload_appears_too(below("small")).await;

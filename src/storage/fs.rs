@@ -94,12 +94,20 @@ impl Store for FileStore {
 
     async fn put_if_absent(&self, key: &ObjectKey, body: Bytes) -> Result<Put> {
         let path = self.named("put", key.to_string(), self.root.file(key))?;
-        self.run("put", key.as_str(), move |root| {
-            let mut draft = root.draft()?;
-            draft.write(&body).map_err(|error| failure::of(&error))?;
-            root.publish(draft, &path)
-        })
-        .await
+        self.run("put", key.as_str(), move |root| put(root, &path, &body)).await
+    }
+
+    // One thread's work: that another thread has to be woken for the second half takes longer than the half.
+    async fn put_and_look(&self, key: &ObjectKey, body: Bytes, prefix: &str) -> Result<(Put, Result<Vec<ObjectKey>>)> {
+        let path = self.named("put", key.to_string(), self.root.file(key))?;
+        let begin = prefix.to_owned();
+        let (done, found) = self
+            .run("put", key.as_str(), move |root| {
+                let done = put(root, &path, &body)?;
+                Ok((done, root.watched(|root| keys(root, &begin))))
+            })
+            .await?;
+        Ok((done, self.named("list", prefix.to_owned(), found)))
     }
 
     async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>> {
@@ -147,9 +155,28 @@ impl Store for FileStore {
         self.run("delete", key.as_str(), move |root| root.delete(&path)).await
     }
 
+    async fn delete_all(&self, keys: &[ObjectKey]) -> Result<()> {
+        let Some(first) = keys.first() else { return Ok(()) };
+        let paths = keys.iter().map(|key| self.root.file(key)).collect::<Done<Vec<_>>>();
+        let paths = self.named("delete", first.to_string(), paths)?;
+        self.run("delete", first.as_str(), move |root| paths.iter().try_for_each(|path| root.delete(path))).await
+    }
+
     async fn sweep(&self, age: Duration) -> Result<usize> {
         self.run("sweep", root::DRAFTS, move |root| root.sweep(age)).await
     }
+}
+
+fn put(root: &Root, path: &Path, body: &[u8]) -> Done<Put> {
+    let mut draft = root.draft()?;
+    draft.write(body).map_err(|error| failure::of(&error))?;
+    root.publish(draft, path)
+}
+
+fn keys(root: &Root, prefix: &str) -> Done<Vec<ObjectKey>> {
+    let names = walk::keys(root.path(), prefix).map_err(|error| failure::of(&error))?;
+    let key = |name| ObjectKey::new(name).ok_or_else(|| Failure::Other("a file with an impossible name".to_owned()));
+    names.into_iter().map(key).collect()
 }
 
 fn read_whole(path: &Path) -> io::Result<Bytes> {

@@ -112,6 +112,10 @@ impl Store for Retrying {
         self.policy.run(|| self.inner.put_if_absent(key, body.clone())).await
     }
 
+    async fn put_and_look(&self, key: &ObjectKey, body: Bytes, prefix: &str) -> Result<(Put, Result<Vec<ObjectKey>>)> {
+        self.policy.run(|| self.inner.put_and_look(key, body.clone(), prefix)).await
+    }
+
     async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>> {
         self.policy.run(|| self.inner.upload(key)).await
     }
@@ -138,6 +142,10 @@ impl Store for Retrying {
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.policy.run(|| self.inner.delete(key)).await
+    }
+
+    async fn delete_all(&self, keys: &[ObjectKey]) -> Result<()> {
+        self.policy.run(|| self.inner.delete_all(keys)).await
     }
 
     async fn sweep(&self, age: Duration) -> Result<usize> {

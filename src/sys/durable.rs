@@ -5,6 +5,7 @@
 
 mod folders;
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -32,14 +33,16 @@ pub struct Draft {
     path: Scrap,
 }
 
-/// The path of a file that is removed when this is dropped.
+/// The path of a file that is removed when this is dropped, unless it was given another name.
 #[derive(Debug)]
-struct Scrap(PathBuf);
+struct Scrap(PathBuf, Cell<bool>);
 
 impl Drop for Scrap {
     fn drop(&mut self) {
-        // It is gone already where it was renamed. What cannot be removed is swept later.
-        drop(fs::remove_file(&self.0));
+        // What cannot be removed is swept later.
+        if !self.1.get() {
+            drop(fs::remove_file(&self.0));
+        }
     }
 }
 
@@ -53,7 +56,7 @@ impl Draft {
             let path = folder.join(unique_name());
             match File::options().write(true).create_new(true).mode(mode).open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                opened => return Ok(Self { file: opened?, path: Scrap(path) }),
+                opened => return Ok(Self { file: opened?, path: Scrap(path, Cell::new(false)) }),
             }
         }
     }
@@ -97,7 +100,7 @@ impl Synced {
     /// As the operating system says; `NotFound` if the folder is missing. The draft remains and can be tried again.
     pub fn create(&self, path: &Path) -> io::Result<Creation> {
         fail_point::reach("name.before", || path.display().to_string())?;
-        let creation = rename_unless_taken(&self.path.0, path)?;
+        let creation = rename_unless_taken(&self.path, path)?;
         fail_point::reach("name.after", || path.display().to_string())?;
         sync_folder(parent_of(path))?;
         Ok(creation)
@@ -110,6 +113,7 @@ impl Synced {
     pub fn replace(&self, path: &Path) -> io::Result<()> {
         fail_point::reach("name.before", || path.display().to_string())?;
         fs::rename(&self.path.0, path)?;
+        self.path.1.set(true);
         fail_point::reach("name.after", || path.display().to_string())?;
         sync_folder(parent_of(path))
     }
@@ -181,12 +185,15 @@ pub fn parent_of(path: &Path) -> &Path {
 }
 
 /// `rename` that fails where the name is taken; through `link` on file systems without it.
-fn rename_unless_taken(from: &Path, to: &Path) -> io::Result<Creation> {
-    match rename_noreplace(from, to) {
-        Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => link_unless_taken(from, to),
+fn rename_unless_taken(from: &Scrap, to: &Path) -> io::Result<Creation> {
+    match rename_noreplace(&from.0, to) {
+        Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => link_unless_taken(&from.0, to),
         Err(Errno::EEXIST) => Ok(Creation::AlreadyExists),
         Err(errno) => Err(errno.into()),
-        Ok(()) => Ok(Creation::Created),
+        Ok(()) => {
+            from.1.set(true);
+            Ok(Creation::Created)
+        }
     }
 }
 

@@ -11,7 +11,7 @@ const PLAIN_MAX: u64 = 1 << 20;
 fn sealed(compression: Compression) -> Vec<u8> {
     let about = serde_json::json!({ "system_id": 7, "source": "streaming", "start": "0/1", "end": "0/2" });
     let plain: Vec<u8> = (0..3000_u32).flat_map(u32::to_le_bytes).collect();
-    seal("wal-slice", "000000010000000000000002.00-FF", &about, &plain, compression).expect("seal").to_vec()
+    seal("wal-slice", "000000010000000000000002.00-FF", &about, &plain, compression).expect("seal").0.to_vec()
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn content(size: usize) -> Vec<u8> {
 }
 
 fn sealed(plain: &[u8], compression: Compression) -> Bytes {
-    seal("segment", "000000010000000000000001", &json!({"commits": 3}), plain, compression).unwrap()
+    seal("segment", "000000010000000000000001", &json!({"commits": 3}), plain, compression).unwrap().0
 }
 
 fn run(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {

@@ -12,7 +12,7 @@ fn someone() -> (Recipients, Identities) {
 }
 
 fn sealed(name: &str, plain: &[u8]) -> Bytes {
-    seal("segment", name, &json!({"secret": 1}), plain, Compression::default()).unwrap()
+    seal("segment", name, &json!({"secret": 1}), plain, Compression::default()).unwrap().0
 }
 
 #[test]

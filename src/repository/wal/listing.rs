@@ -30,7 +30,7 @@ impl WalObject {
     }
 
     /// Reads the last part of a key; `None` for what is no name of ours.
-    fn parse(file_name: &str) -> Option<Self> {
+    pub(super) fn parse(file_name: &str) -> Option<Self> {
         if let Ok(name) = file_name.parse() {
             return Some(Self::File(name));
         }

@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt, stream};
 
-use super::Place;
+use super::{Place, Put};
 
 pub async fn keys_come_in_order_and_only_those_asked_for(place: Place) {
     let mut names = vec!["a", "b/1", "b/2", "b/c/d", "b-c", "b0", "b.c", "c", "d/x/1", "d/y/1"];
@@ -65,6 +65,23 @@ pub async fn folders_are_those_with_objects_below(place: Place) {
     place.delete("one/1").await;
     assert_eq!(folders("").await, ["one", "two-and-a-half"]);
     assert_eq!(folders("two/").await, [] as [&str; 0]);
+}
+
+pub async fn a_look_after_a_put_shows_it_among_the_others(place: Place) {
+    for name in ["a", "b", "b.parts/1", "b.parts/2", "b0", "c/b"] {
+        place.put(name, "12345").await;
+    }
+    for expected in [Put::Created, Put::AlreadyExists] {
+        let (key, prefix) = (place.key("b.parts/3"), place.key("b").to_string());
+        let (put, found) = place.store.put_and_look(&key, "67".into(), &prefix).await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(put, expected);
+        let found = found.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(found, ["b", "b.parts/1", "b.parts/2", "b.parts/3", "b0"].map(|name| place.key(name)));
+    }
+    assert_eq!(&place.get("b.parts/3").await[..], b"67");
+    let gone = ["b.parts/1", "b.parts/2", "nothing"].map(|name| place.key(name));
+    place.store.delete_all(&gone).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(place.names("b.parts/", None, 100).await, ["b.parts/3"]);
 }
 
 pub async fn a_put_is_listed_and_a_delete_is_not(place: Place) {

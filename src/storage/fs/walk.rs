@@ -5,7 +5,7 @@
 use std::collections::BinaryHeap;
 use std::fs::{self, DirEntry, Metadata};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::root::DRAFTS;
 use crate::storage::ObjectKey;
@@ -15,12 +15,14 @@ const NAMES: usize = 2000;
 
 /// The files whose keys begin with `prefix` and come after `after`, in order, at most `limit`.
 pub fn page(root: &Path, prefix: &str, after: Option<&str>, limit: usize) -> io::Result<Vec<(String, Metadata)>> {
-    let mut walk = Walk { root, prefix, after: after.unwrap_or(""), limit, found: Vec::new() };
-    let folder = prefix.rfind('/').map_or("", |slash| &prefix[..=slash]);
-    if is_plain(folder) {
-        walk.descend(folder)?;
-    }
-    Ok(walk.found)
+    Walk { root, prefix, after: after.unwrap_or(""), limit, look: fs::metadata, found: Vec::new() }.walked()
+}
+
+/// The keys that begin with `prefix`, in order.
+pub fn keys(root: &Path, prefix: &str) -> io::Result<Vec<String>> {
+    let look = |_: PathBuf| Ok(());
+    let found = Walk { root, prefix, after: "", limit: usize::MAX, look, found: Vec::new() }.walked()?;
+    Ok(found.into_iter().map(|(key, ())| key).collect())
 }
 
 /// The folders directly below `prefix` that have files somewhere below them, sorted.
@@ -45,15 +47,25 @@ fn is_plain(folder: &str) -> bool {
     folder.is_empty() || folder.strip_suffix('/').is_some_and(|name| ObjectKey::new(name).is_some())
 }
 
-struct Walk<'a> {
+struct Walk<'a, Look, T> {
     root: &'a Path,
     prefix: &'a str,
     after: &'a str,
     limit: usize,
-    found: Vec<(String, Metadata)>,
+    /// What is found out about each file.
+    look: Look,
+    found: Vec<(String, T)>,
 }
 
-impl Walk<'_> {
+impl<Look: Fn(PathBuf) -> io::Result<T>, T> Walk<'_, Look, T> {
+    fn walked(mut self) -> io::Result<Vec<(String, T)>> {
+        let folder = self.prefix.rfind('/').map_or("", |slash| &self.prefix[..=slash]);
+        if is_plain(folder) {
+            self.descend(folder)?;
+        }
+        Ok(self.found)
+    }
+
     fn descend(&mut self, folder: &str) -> io::Result<()> {
         let mut past = String::new();
         while self.found.len() < self.limit {
@@ -77,12 +89,12 @@ impl Walk<'_> {
         if name.ends_with('/') {
             return self.descend(&key);
         }
-        match fs::metadata(self.root.join(&key)) {
+        match (self.look)(self.root.join(&key)) {
             // Removed since its name was read: an object that is not there any more.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
-            Ok(metadata) => {
-                self.found.push((key, metadata));
+            Ok(seen) => {
+                self.found.push((key, seen));
                 Ok(())
             }
         }
@@ -92,8 +104,14 @@ impl Walk<'_> {
     fn names(&self, folder: &str, past: &str) -> io::Result<(Vec<String>, bool)> {
         let mut first = BinaryHeap::new();
         let mut more = false;
+        // What cannot be wanted is not looked at any closer: most of the names in a folder of many segments.
+        let begin = self.prefix.get(folder.len()..).and_then(|rest| rest.split('/').next()).unwrap_or("");
         for entry in read(&self.root.join(folder))? {
-            match name_of(folder, &entry?)? {
+            let entry = entry?;
+            if !entry.file_name().as_encoded_bytes().starts_with(begin.as_bytes()) {
+                continue;
+            }
+            match name_of(folder, &entry)? {
                 Some(name) if name.as_str() > past && self.wants(&format!("{folder}{name}")) => first.push(name),
                 _ => continue,
             }

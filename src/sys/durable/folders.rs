@@ -30,11 +30,19 @@ impl SyncedFolders {
     /// # Errors
     /// As the operating system says; `NotFound` if one is removed meanwhile.
     pub fn ensure(&self, root: &Path, folder: &Path, mode: u32) -> io::Result<()> {
+        // Those above it were on disk before it was.
+        if self.is_known(folder) {
+            return Ok(());
+        }
         let chain: Vec<&Path> = folder.ancestors().take_while(|it| *it != root).collect();
         for folder in chain.into_iter().rev() {
             self.ensure_one(folder, mode)?;
         }
         Ok(())
+    }
+
+    fn is_known(&self, folder: &Path) -> bool {
+        identity(folder).is_ok_and(|found| self.lock().contains(&(folder.to_owned(), found)))
     }
 
     fn ensure_one(&self, folder: &Path, mode: u32) -> io::Result<()> {

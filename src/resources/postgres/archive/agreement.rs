@@ -104,16 +104,19 @@ impl Agreement {
     /// `Refusal`; nothing may be acknowledged then.
     pub async fn store(&self, offer: &Offer, about: &WalAbout, created: &mut bool) -> Result<Stored, Refusal> {
         let plain = offer.plain.clone();
-        let stored = match &offer.object {
-            WalObject::Slice(slice) => self.archive.put_slice(slice, plain, about).await?,
+        let (stored, seen) = match &offer.object {
+            WalObject::Slice(slice) => {
+                let (stored, seen) = self.archive.put_slice_and_look(slice, plain, about).await?;
+                (stored, seen.ok())
+            }
             WalObject::File(name) => {
                 // Readers prefer it to slices, so it is compared with them before it is there.
-                self.look(offer).await?;
-                self.archive.put_file(*name, plain, about).await?
+                self.look(offer, None).await?;
+                (self.archive.put_file(*name, plain, about).await?, None)
             }
         };
         *created |= stored == Stored::New;
-        match self.look(offer).await {
+        match self.look(offer, seen).await {
             Ok(()) => {
                 self.remember(offer.place());
                 Ok(stored)
@@ -126,10 +129,14 @@ impl Agreement {
         }
     }
 
-    /// Compares everything stored of the segment that overlaps and was not compared yet.
-    async fn look(&self, offer: &Offer) -> Result<(), Refusal> {
+    /// Compares everything stored of the segment that overlaps and was not compared yet; `seen` is what a listing showed that began
+    /// after the put.
+    async fn look(&self, offer: &Offer, mut seen: Option<Vec<WalObject>>) -> Result<(), Refusal> {
         for _ in 0..LOOKS_MAX {
-            let listed = self.archive.stored_of(offer.segment).await?;
+            let listed = match seen.take() {
+                Some(seen) => seen,
+                None => self.archive.stored_of(offer.segment).await?,
+            };
             let others = listed.into_iter().filter(|object| *object != offer.object && self.concerns(offer, object));
             let compared = stream::iter(others).map(|object| self.compare(offer, object)).buffer_unordered(READS_AT_ONCE);
             let compared: Vec<Comparison> = compared.try_collect().await?;

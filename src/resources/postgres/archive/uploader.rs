@@ -111,10 +111,8 @@ impl Uploader {
         }
         let archive = self.archive.clone();
         self.tasks.spawn(async move {
-            for slice in &slices {
-                if let Err(error) = archive.delete_slice(slice).await {
-                    tracing::debug!(?slice, "a slice that is no longer needed was not deleted: {error}");
-                }
+            if let Err(error) = archive.delete_slices(&slices).await {
+                tracing::debug!(?slices, "slices that are no longer needed were not all deleted: {error}");
             }
             Ok(Finished { upload: Upload::Delete, range: Lsn(0)..Lsn(0), took: Duration::ZERO, bytes: 0 })
         });
