@@ -14,6 +14,7 @@ pub mod poll;
 mod port;
 pub mod postgres;
 pub mod proxy;
+pub mod redis;
 pub mod s3;
 mod scratch;
 mod user;
