@@ -29,7 +29,7 @@ pub use acknowledgements::Acknowledgement;
 pub use backups::{
     BackupEntry, BackupId, BackupIdError, BackupObject, Backups, CommandBackup, Content, Detail, Draft, DumpBackup, DumpFormat,
     EntryKind, EntryPath, FilesBackup, FramedObject, Leftover, ObjectWriter, OnStored, OpenObject, PackArchive, PackEntry,
-    PackIndex, PackName, PostgresBackup, Tablespace, WriteLimits, Writers, WrittenObject,
+    PackIndex, PackName, PostgresBackup, RedisBackup, RedisPosition, Tablespace, WriteLimits, Writers, WrittenObject,
 };
 pub use conflicts::Conflict;
 pub use encryption::{Encryption, Sample};

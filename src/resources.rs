@@ -10,6 +10,7 @@ mod failure;
 pub mod files;
 pub mod postgres;
 mod progress;
+pub mod redis;
 mod registry;
 mod run;
 mod verified;
@@ -108,6 +109,8 @@ pub enum RestoreOptions {
     Postgres(Box<postgres::RestoreRequest>),
     /// For the output of a program.
     Command(command::RestoreRequest),
+    /// For the data of a Redis server.
+    Redis(redis::RestoreRequest),
     /// For trees of files.
     Files(files::RestoreRequest),
     /// For a dump.

@@ -6,5 +6,7 @@
 mod cluster;
 #[path = "fuzz/objects.rs"]
 mod objects;
+#[path = "fuzz/redis.rs"]
+mod redis;
 #[path = "fuzz/texts.rs"]
 mod texts;

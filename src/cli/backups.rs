@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::output::{bytes, table};
 use super::{Context, Outcome, exit};
 use crate::pg::{Lsn, SystemId, TimelineId};
-use crate::repository::{BackupEntry, BackupId, Damaged, Detail, DumpBackup, DumpFormat, FilesBackup, ResourceName};
+use crate::repository::{BackupEntry, BackupId, Damaged, Detail, DumpBackup, DumpFormat, FilesBackup, RedisBackup, ResourceName};
 
 /// What `backups` takes.
 #[derive(Args)]
@@ -34,9 +34,34 @@ pub(super) struct Line {
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum Own {
-    Postgres { system_id: SystemId, timeline: TimelineId, start_lsn: Lsn, stop_lsn: Lsn, server_version: u32, files: u64 },
-    Files { files: u64, directories: u64, links: u64, skipped: u64 },
-    Dump { server_version: u32, format: DumpFormat, globals: bool, tables: Option<u64> },
+    Postgres {
+        system_id: SystemId,
+        timeline: TimelineId,
+        start_lsn: Lsn,
+        stop_lsn: Lsn,
+        server_version: u32,
+        files: u64,
+    },
+    Files {
+        files: u64,
+        directories: u64,
+        links: u64,
+        skipped: u64,
+    },
+    Dump {
+        server_version: u32,
+        format: DumpFormat,
+        globals: bool,
+        tables: Option<u64>,
+    },
+    Redis {
+        server: String,
+        server_version: String,
+        rdb_version: u32,
+        keys: Option<u64>,
+        databases: Option<u64>,
+        offset: Option<u64>,
+    },
     Command {},
 }
 
@@ -72,7 +97,21 @@ impl From<&Detail> for Own {
             Detail::Dump(DumpBackup { server_version, format, globals, tables, .. }) => {
                 Self::Dump { server_version: *server_version, format: *format, globals: globals.is_some(), tables: *tables }
             }
+            Detail::Redis(backup) => Self::from(backup),
             Detail::Command(_) => Self::Command {},
+        }
+    }
+}
+
+impl From<&RedisBackup> for Own {
+    fn from(backup: &RedisBackup) -> Self {
+        Self::Redis {
+            server: backup.server.clone(),
+            server_version: backup.server_version.clone(),
+            rdb_version: backup.rdb_version,
+            keys: backup.keys,
+            databases: backup.databases,
+            offset: backup.position.as_ref().map(|position| position.offset),
         }
     }
 }
@@ -89,6 +128,11 @@ impl Own {
                 let tables = tables.map(|tables| format!(", {tables} tables")).unwrap_or_default();
                 let globals = if *globals { ", with globals" } else { "" };
                 format!("dump of PostgreSQL {}{tables}{globals}", version(*server_version))
+            }
+            Self::Redis { server, server_version, keys, offset, .. } => {
+                let keys = keys.map_or_else(|| "keys not counted".to_owned(), |keys| format!("{keys} keys"));
+                let moment = if offset.is_some() { "" } else { ", key by key" };
+                format!("{server} {server_version}, {keys}{moment}")
             }
             Self::Command {} => "the output of a program".to_owned(),
         }

@@ -17,7 +17,7 @@ use crate::repository::{BackupId, ResourceKind, ResourceName};
 pub(super) struct Options {
     /// What to restore, as in postgres/main [default: the only one in the configuration]
     resource: Option<ResourceName>,
-    /// Where to: for a cluster a directory, new or empty; for files a directory [default: where they were]; for a program's output a file, or - for standard output; for a dump a database's name or connection string, a file (with a slash in its path), or -
+    /// Where to: for a cluster a directory, new or empty; for files a directory [default: where they were]; for a Redis server a file or its directory; for a program's output a file, or - for standard output; for a dump a database's name or connection string, a file (with a slash in its path), or -
     #[arg(long, value_name = "PLACE")]
     to: Option<OsString>,
     /// The backup to restore or to begin with [default: the newest; for a cluster the newest before the target]

@@ -6,13 +6,12 @@ use super::{Config, Error, Result};
 use crate::repository::ResourceKind;
 
 /// What later versions configure; said plainly, because to ignore it could store a secret in the clear or keep nothing.
-const NOT_YET: [(&str, &str); 6] = [
+const NOT_YET: [(&str, &str); 5] = [
     ("copies", "offsite copies"),
     ("alerts", "alerts"),
     ("drill", "scheduled drills"),
     ("on_change", "backups on change"),
     ("bucket", "buckets as resources"),
-    ("redis", "Redis as a resource"),
 ];
 
 /// Where the configuration is when none is named: `HOLDFAST_CONFIG`, or `/etc/holdfast/holdfast.toml`.

@@ -79,7 +79,8 @@ impl Config {
     pub(super) fn wrong_resource(&self) -> Option<(ResourceKind, String, String)> {
         let names = self.names().map(|(kind, name)| (kind, name, ResourceName::new(kind, name)));
         let mut wrong = names.filter_map(|(kind, name, parsed)| Some((kind, name.to_owned(), parsed.err()?.to_string())));
-        wrong.next().or_else(|| self.wrong_paths()).or_else(|| self.wrong_command()).or_else(|| self.wrong_dump())
+        let wrong = wrong.next().or_else(|| self.wrong_paths()).or_else(|| self.wrong_command());
+        wrong.or_else(|| self.wrong_dump()).or_else(|| self.wrong_redis())
     }
 
     /// The kinds and names of all sections.
@@ -87,7 +88,9 @@ impl Config {
         let clusters = self.postgres.keys().map(|name| (ResourceKind::Postgres, name.as_str()));
         let files = self.files.keys().map(|name| (ResourceKind::Files, name.as_str()));
         let commands = self.command.keys().map(|name| (ResourceKind::Command, name.as_str()));
-        clusters.chain(files).chain(commands).chain(self.dump.keys().map(|name| (ResourceKind::Dump, name.as_str())))
+        let redis = self.redis.keys().map(|name| (ResourceKind::Redis, name.as_str()));
+        let dumps = self.dump.keys().map(|name| (ResourceKind::Dump, name.as_str()));
+        clusters.chain(redis).chain(files).chain(commands).chain(dumps)
     }
 
     /// A program that is none, or whose output would lie in the clear.

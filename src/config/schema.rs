@@ -10,7 +10,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Command, Dump, Duration, EncryptionSection, Error, Files, Keep, Objectives, Period, Result, Schedule, Secret, StoreUrl, Zone,
+    Command, Dump, Duration, EncryptionSection, Error, Files, Keep, Objectives, Period, Redis, Result, Schedule, Secret,
+    StoreUrl, Zone,
 };
 use crate::codec::Compression;
 use crate::repository::{ResourceKind, ResourceName};
@@ -32,6 +33,9 @@ pub struct Config {
     /// The PostgreSQL clusters, by name.
     #[serde(default)]
     pub postgres: BTreeMap<String, Postgres>,
+    /// The Redis servers, by name.
+    #[serde(default)]
+    pub redis: BTreeMap<String, Redis>,
     /// Trees of files, by name.
     #[serde(default)]
     pub files: BTreeMap<String, Files>,
@@ -203,7 +207,7 @@ impl Config {
     pub fn resources(&self) -> impl Iterator<Item = ResourceName> {
         let others = self.files().map(|(name, _)| name).chain(self.commands().map(|(name, _)| name));
         let others = others.chain(self.dumps().map(|(name, _)| name));
-        self.clusters().map(|(name, _)| name).chain(others)
+        self.clusters().map(|(name, _)| name).chain(self.redis().map(|(name, _)| name)).chain(others)
     }
 
     /// The name of one resource; where none is named, of the only one there is.

@@ -46,6 +46,13 @@ impl Config {
                 keep_wal: None,
                 objectives: section.objectives,
             }),
+            ResourceKind::Redis => self.redis.get(resource.name()).map(|section| Upkeep {
+                schedule: section.schedule.as_ref(),
+                on_change: None,
+                keep: section.keep.as_ref(),
+                keep_wal: None,
+                objectives: section.objectives,
+            }),
             ResourceKind::Dump => self.dump.get(resource.name()).map(|section| Upkeep {
                 schedule: section.schedule.as_ref(),
                 on_change: None,
@@ -53,7 +60,7 @@ impl Config {
                 keep_wal: None,
                 objectives: section.objectives,
             }),
-            ResourceKind::Bucket | ResourceKind::Redis => None,
+            ResourceKind::Bucket => None,
         }
     }
 

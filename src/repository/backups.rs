@@ -13,7 +13,7 @@ mod writer;
 pub use draft::{Draft, Leftover};
 pub use entry::{
     BackupEntry, BackupObject, CommandBackup, Detail, DumpBackup, DumpFormat, FilesBackup, FramedObject, PostgresBackup,
-    Tablespace,
+    RedisBackup, RedisPosition, Tablespace,
 };
 pub use id::{BackupId, BackupIdError};
 pub use open::OpenObject;

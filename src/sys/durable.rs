@@ -8,7 +8,7 @@ mod folders;
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -67,6 +67,22 @@ impl Draft {
     /// As the operating system says; the file is then of no more use.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)
+    }
+
+    /// Gives it to a user and a group, by number.
+    ///
+    /// # Errors
+    /// As the operating system says: only root may.
+    pub fn set_owner(&self, user: u32, group: u32) -> io::Result<()> {
+        std::os::unix::fs::fchown(&self.file, Some(user), Some(group))
+    }
+
+    /// Sets its permissions, whatever the umask is.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.file.set_permissions(fs::Permissions::from_mode(mode))
     }
 
     /// Syncs what was written.

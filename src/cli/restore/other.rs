@@ -8,7 +8,7 @@ use crate::cli::running::watched;
 use crate::cli::{Context, Outcome};
 use crate::config::Config;
 use crate::repository::{BackupEntry, BackupId, Damaged, Repository, ResourceKind, ResourceName};
-use crate::resources::{self, RestoreOptions, WantedRestore, command, dump, files};
+use crate::resources::{self, RestoreOptions, WantedRestore, command, dump, files, redis};
 
 /// What `restore` did.
 #[derive(Serialize)]
@@ -55,6 +55,7 @@ fn own(options: &Options, kind: ResourceKind) -> RestoreOptions {
             delete_extra: files.is_some_and(|files| files.delete_extra),
             only: files.map(|files| files.only.clone()).unwrap_or_default(),
         }),
+        ResourceKind::Redis => RestoreOptions::Redis(redis::RestoreRequest { apply: options.apply }),
         ResourceKind::Command => RestoreOptions::Command(command::RestoreRequest { apply: options.apply }),
         ResourceKind::Dump => RestoreOptions::Dump(dump::RestoreRequest { apply: options.apply }),
         _ => RestoreOptions::None,

@@ -94,6 +94,8 @@ pub enum Detail {
     Postgres(PostgresBackup),
     /// Trees of files.
     Files(FilesBackup),
+    /// The data of a Redis server.
+    Redis(RedisBackup),
     /// The output of a program.
     Command(CommandBackup),
     /// A dump of a database.
@@ -107,6 +109,7 @@ impl Detail {
         match self {
             Self::Postgres(_) => ResourceKind::Postgres,
             Self::Files(_) => ResourceKind::Files,
+            Self::Redis(_) => ResourceKind::Redis,
             Self::Command(_) => ResourceKind::Command,
             Self::Dump(_) => ResourceKind::Dump,
         }
@@ -128,6 +131,42 @@ pub struct FilesBackup {
     pub skipped: u64,
     /// What names, owners, modes, sizes and times were like: it shows whether anything has changed since, and nothing else.
     pub fingerprint: ChangeDigest,
+}
+
+/// What a backup of a Redis server is. Names of keys are secret: they are in its content only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedisBackup {
+    /// The object with the RDB file.
+    pub rdb: String,
+    /// What the server is: `redis` or `valkey`.
+    pub server: String,
+    /// Its version, such as `7.0.15`; empty where it does not tell.
+    pub server_version: String,
+    /// The version of the RDB format.
+    pub rdb_version: u32,
+    /// How many keys it has, those that have expired and were not removed yet included. None where the file holds a type of value that this version
+    /// of Holdfast does not know.
+    pub keys: Option<u64>,
+    /// How many of them expire.
+    pub keys_with_expiry: Option<u64>,
+    /// How many databases have keys.
+    pub databases: Option<u64>,
+    /// How many values are of types that modules define: a server needs these modules to load it.
+    pub module_values: Option<u64>,
+    /// The replication id and offset that it is the state of. None where the server refused replication, and each key was read for itself: the keys
+    /// are then of different moments.
+    pub position: Option<RedisPosition>,
+    /// Whether the file carries a checksum (`rdbchecksum`).
+    pub checksum: bool,
+}
+
+/// A position in the history of a Redis server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedisPosition {
+    /// The replication id.
+    pub replication_id: String,
+    /// The offset.
+    pub offset: u64,
 }
 
 /// What a backup of a program's output is.

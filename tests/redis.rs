@@ -1,0 +1,10 @@
+//! Redis and Valkey servers, backed up and restored by the program, with the servers themselves as judges.
+
+mod redis {
+    mod data;
+    mod format;
+    mod restore;
+    mod site;
+    mod transfer;
+    mod whole;
+}
