@@ -116,6 +116,12 @@ pub trait Store: Send + Sync + Debug {
     /// When the store cannot answer.
     async fn size(&self, key: &ObjectKey) -> Result<Option<u64>>;
 
+    /// An object that is there is durable on return, whoever is just putting it.
+    ///
+    /// # Errors
+    /// `NotFound` where a store notices that it is not there; when the store cannot answer.
+    async fn settle(&self, key: &ObjectKey) -> Result<()>;
+
     /// The objects whose keys begin with `prefix` and come after `after`, in the order of their keys, at most `limit` (and at most
     /// 1000) of them. A page that is not full is the last one.
     ///

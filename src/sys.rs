@@ -1,4 +1,5 @@
-//! The machine below: the clock, large buffers, durable files, other programs, a local PostgreSQL, and the places where a test kills this process.
+//! The machine below: the clock, large buffers and the room for them, durable files, other programs, a local PostgreSQL, and the places
+//! where a test kills this process.
 
 pub mod buffer;
 pub mod clock;
@@ -6,4 +7,5 @@ pub mod durable;
 pub mod fail_point;
 pub mod host;
 pub mod local_postgres;
+pub mod places;
 pub mod program;

@@ -254,6 +254,14 @@ impl WalArchive {
         }
     }
 
+    /// An object that is there is durable on return, whoever is just putting it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn settle(&self, object: &WalObject) -> Result<()> {
+        Ok(self.repository.store.settle(&self.key_of(object)).await?)
+    }
+
     /// Removes an object: because retention wants it removed, or because the caller has just created it itself, nothing of it was
     /// acknowledged, and it turned out to contradict what others had stored.
     ///

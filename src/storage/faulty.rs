@@ -36,6 +36,8 @@ pub enum Operation {
     Get,
     /// `size`.
     Size,
+    /// `settle`.
+    Settle,
     /// `list` and `folders`.
     List,
     /// `delete`.
@@ -250,6 +252,11 @@ impl Store for Faulty {
 
     async fn size(&self, key: &ObjectKey) -> Result<Option<u64>> {
         Ok(self.struck(Operation::Size, key.as_str(), self.inner.size(key)).await?.0)
+    }
+
+    async fn settle(&self, key: &ObjectKey) -> Result<()> {
+        self.struck(Operation::Settle, key.as_str(), self.inner.settle(key)).await?;
+        Ok(())
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {

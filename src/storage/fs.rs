@@ -135,6 +135,11 @@ impl Store for FileStore {
         .await
     }
 
+    async fn settle(&self, key: &ObjectKey) -> Result<()> {
+        let path = self.named("settle", key.to_string(), self.root.file(key))?;
+        self.run("settle", key.as_str(), move |root| root.settle(&path)).await
+    }
+
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
         let (begin, after) = (prefix.to_owned(), after.map(str::to_owned));
         self.run("list", prefix, move |root| {

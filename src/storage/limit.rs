@@ -70,6 +70,11 @@ impl Store for Limited {
         self.inner.size(key).await
     }
 
+    async fn settle(&self, key: &ObjectKey) -> Result<()> {
+        let _turn = turn(&self.turns).await;
+        self.inner.settle(key).await
+    }
+
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
         let _turn = turn(&self.turns).await;
         self.inner.list(prefix, after, limit).await

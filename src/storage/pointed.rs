@@ -84,6 +84,10 @@ impl Store for Pointed {
         self.between(GET, key.as_str(), self.inner.size(key)).await
     }
 
+    async fn settle(&self, key: &ObjectKey) -> Result<()> {
+        self.inner.settle(key).await
+    }
+
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
         self.between(LIST, prefix, self.inner.list(prefix, after, limit)).await
     }

@@ -132,6 +132,10 @@ impl Store for Retrying {
         self.policy.run(|| self.inner.size(key)).await
     }
 
+    async fn settle(&self, key: &ObjectKey) -> Result<()> {
+        self.policy.run(|| self.inner.settle(key)).await
+    }
+
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
         self.policy.run(|| self.inner.list(prefix, after, limit)).await
     }

@@ -193,6 +193,11 @@ impl Store for S3Store {
         self.named("size", key.as_str(), self.head(key).await)
     }
 
+    /// S3 shows only what is stored.
+    async fn settle(&self, _key: &ObjectKey) -> Result<()> {
+        Ok(())
+    }
+
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
         self.named("list", prefix, listing::page(self, prefix, after, limit.min(1000)).await)
     }

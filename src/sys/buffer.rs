@@ -10,8 +10,8 @@ use bytes::Bytes;
 const MAPPED_BYTES: usize = (32 << 20) + 1;
 /// From this size on it matters.
 const LARGE_BYTES: usize = 2 << 20;
-/// How many large buffers are kept: as many segments as are compressed at once on most machines.
-const KEPT_MAX: usize = 3;
+/// How many large buffers are kept. One is enough for WAL that comes steadily; more of them were seen to add to the peak.
+const KEPT_MAX: usize = 1;
 
 static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use holdfast::pg::TimelineId;
+use pg_fixtures::agent::shim;
 use pg_fixtures::poll;
 use pg_fixtures::postgres::{Cluster, Installation};
 use pg_fixtures::proxy::Proxy;
@@ -59,6 +60,40 @@ fn memory_is_bounded_under_a_flood_whatever_the_size_of_segments() {
         site.wait_for(end);
         let peak = site.peak_memory();
         println!("segments of {megabytes} MB, {encryption:.12}: {} MB of memory at most", peak >> 20);
+        assert!(peak < MEMORY_MAX, "{peak} bytes");
+        site.content(TimelineId(1)).compare(&cluster);
+    }
+}
+
+/// Both ways in at once, commits that wait, a store over the network, and an agent that was away: all that takes memory comes together.
+#[test]
+fn memory_is_bounded_where_both_ways_in_store_a_backlog_at_once() {
+    let seaweed = SeaweedFs::start();
+    bucket(&seaweed);
+    for megabytes in [16, 32] {
+        let cluster = server(&Installation::newest()).wal_segment_size(megabytes).setting("archive_mode", "on").start();
+        let store = store(&seaweed.endpoint()).replace("prefix", &format!("segments-{megabytes}"));
+        let site = Site::with_store(&store, &cluster.conninfo(), "synchronous = true");
+        site.holdfast.start_agent();
+        site.wait_for(end_of_wal(&cluster));
+        site.holdfast.kill9();
+        flood(&cluster, 12);
+        let command = format!(
+            "{} --socket {} --config {} --resource postgres/main %p",
+            shim(env!("CARGO_BIN_EXE_holdfast"), "holdfast-archive-command").display(),
+            site.holdfast.scratch().path().join("agent.sock").display(),
+            site.holdfast.configuration().display(),
+        );
+        cluster.sql(&format!("ALTER SYSTEM SET archive_command = '{command}'"));
+        site.holdfast.start_agent();
+        cluster.reload();
+        flood(&cluster, 12);
+        let last = cluster.switch_wal();
+        site.wait_for(end_of_wal(&cluster));
+        let archived = || cluster.sql("SELECT last_archived_wal FROM pg_stat_archiver") >= last;
+        site.holdfast.wait_until(DEADLINE, "the archiver has caught up", archived);
+        let peak = site.peak_memory();
+        println!("segments of {megabytes} MB: {} MB of memory at most", peak >> 20);
         assert!(peak < MEMORY_MAX, "{peak} bytes");
         site.content(TimelineId(1)).compare(&cluster);
     }

@@ -70,6 +70,10 @@ impl Store for Counting {
         self.inner.size(key).await
     }
 
+    async fn settle(&self, key: &ObjectKey) -> Result<()> {
+        self.inner.settle(key).await
+    }
+
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
         self.inner.list(prefix, after, limit).await
     }

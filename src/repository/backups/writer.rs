@@ -1,8 +1,8 @@
 //! Objects of a backup on their way into the store: cut into frames, compressed on other threads, hashed, stored in order.
 //!
-//! Every kind of resource stores its content through this. Invariants: all objects of one backup share the places for frames, so that memory
-//! is bounded however many are written side by side. An object appears whole, when it is finished; one that is dropped before leaves
-//! nothing behind. A writer waits while the store is behind.
+//! Every kind of resource stores its content through this. Invariants: all objects of one backup share the places for frames, and all
+//! that a process stores one budget (`sys::places`), so that memory is bounded however many are written side by side. An object appears
+//! whole, when it is finished; one that is dropped before leaves nothing behind. A writer waits while the store is behind.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use super::{BackupId, BackupObject, Backups};
 use crate::codec::{self, Compression, Encrypting, FrameIndex, FrameWriter, Hasher, compress_frame};
 use crate::repository::{Error, Result};
 use crate::storage::{Put, Upload};
+use crate::sys::places::{Place, place_for};
 
 /// How much of a backup is held in memory while it is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +75,8 @@ struct CompressedFrame {
     plain_bytes: u64,
     compressed: JoinHandle<std::result::Result<Vec<u8>, codec::Error>>,
     _place: OwnedSemaphorePermit,
+    /// Its share of what the whole process may hold.
+    _room: Place,
 }
 
 impl Writers {
@@ -156,12 +159,13 @@ impl ObjectWriter {
         }
         // The place comes first: it is what bounds how many frames there are.
         let place = Arc::clone(&self.writers.places).acquire_owned().await.map_err(|closed| interrupted(&closed.to_string()))?;
-        let room = self.writers.limits.frame_bytes.min(self.pending.len());
-        let plain = std::mem::replace(&mut self.pending, Vec::with_capacity(room));
-        let plain_bytes = plain.len() as u64;
+        let plain_bytes = self.pending.len() as u64;
+        let room = place_for(plain_bytes).await;
+        let next = Vec::with_capacity(self.writers.limits.frame_bytes.min(self.pending.len()));
+        let plain = std::mem::replace(&mut self.pending, next);
         let compression = self.writers.compression();
         let compressed = tokio::task::spawn_blocking(move || compress_frame(&plain, compression));
-        let frame = CompressedFrame { plain_bytes, compressed, _place: place };
+        let frame = CompressedFrame { plain_bytes, compressed, _place: place, _room: room };
         if self.jobs.send(Job::Frame(frame)).await.is_err() {
             return Err(self.failure().await);
         }

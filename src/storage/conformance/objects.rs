@@ -12,6 +12,7 @@ pub async fn an_object_is_read_back_as_it_was_put(place: Place) {
     assert_eq!(place.get("object").await, body);
     let size = place.store.size(&place.key("object")).await;
     assert_eq!(size.unwrap_or_else(|error| panic!("{error}")), Some(100_000));
+    place.store.settle(&place.key("object")).await.unwrap_or_else(|error| panic!("{error}"));
 }
 
 pub async fn a_taken_key_is_left_alone(place: Place) {

@@ -108,6 +108,13 @@ impl Root {
         }
     }
 
+    /// Sees to it that the name of a file that is there is on disk; its content was before it had the name.
+    pub fn settle(&self, path: &Path) -> Done<()> {
+        let folder = path.parent().unwrap_or(&self.path);
+        let settled = self.folders.ensure(&self.path, folder, FOLDER_MODE).and_then(|()| durable::sync_folder(folder));
+        settled.map_err(|error| failure::of(&error))
+    }
+
     fn place(&self, synced: &Synced, path: &Path) -> io::Result<Creation> {
         let folder = path.parent().unwrap_or(&self.path);
         let mut attempt = 1;

@@ -15,12 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
 
 use crate::pg::{Lsn, SegmentName, WalFileName};
 use crate::repository::{self, Stored, WalAbout, WalArchive, WalObject};
 
-/// How many stored objects are read at once for a comparison. None is larger than 16 MiB.
-const READS_AT_ONCE: usize = 1;
+/// How many stored objects are compared at once by their hashes.
+const HASHES_AT_ONCE: usize = 4;
+/// What is read for a comparison is up to twice 16 MiB: one at a time in the whole process.
+static COMPARING: Semaphore = Semaphore::const_new(1);
 /// How often the listing is repeated because what it showed was replaced while it was read.
 const LOOKS_MAX: usize = 10;
 /// How many objects are remembered as compared before all are forgotten, and compared anew.
@@ -103,21 +106,16 @@ impl Agreement {
     /// # Errors
     /// `Refusal`; nothing may be acknowledged then.
     pub async fn store(&self, offer: &Offer, about: &WalAbout, created: &mut bool) -> Result<Stored, Refusal> {
-        let plain = offer.plain.clone();
         let (stored, seen) = match &offer.object {
             WalObject::Slice(slice) => {
-                let (stored, seen) = self.archive.put_slice_and_look(slice, plain, about).await?;
+                let (stored, seen) = self.archive.put_slice_and_look(slice, offer.plain.clone(), about).await?;
                 (stored, seen.ok())
             }
-            WalObject::File(name) => {
-                // Readers prefer it to slices, so it is compared with them before it is there.
-                self.look(offer, None).await?;
-                (self.archive.put_file(*name, plain, about).await?, None)
-            }
+            WalObject::File(name) => (self.store_file(*name, offer, about).await?, None),
         };
         *created |= stored == Stored::New;
         match self.look(offer, seen).await {
-            Ok(()) => {
+            Ok(_) => {
                 self.remember(offer.place());
                 Ok(stored)
             }
@@ -129,16 +127,28 @@ impl Agreement {
         }
     }
 
+    /// Readers prefer a whole segment to slices, so it is compared with them before it is there. Where both ways in bring the same one,
+    /// the second needs neither be compressed nor sent.
+    async fn store_file(&self, name: WalFileName, offer: &Offer, about: &WalAbout) -> Result<Stored, Refusal> {
+        let is_there = self.look(offer, None).await?;
+        if is_there && self.archive.holds(&offer.object, &offer.plain).await? == Some(true) {
+            self.archive.settle(&offer.object).await?;
+            return Ok(Stored::Identical);
+        }
+        Ok(self.archive.put_file(name, offer.plain.clone(), about).await?)
+    }
+
     /// Compares everything stored of the segment that overlaps and was not compared yet; `seen` is what a listing showed that began
-    /// after the put.
-    async fn look(&self, offer: &Offer, mut seen: Option<Vec<WalObject>>) -> Result<(), Refusal> {
+    /// after the put. Whether an object of the offered name is there.
+    async fn look(&self, offer: &Offer, mut seen: Option<Vec<WalObject>>) -> Result<bool, Refusal> {
         for _ in 0..LOOKS_MAX {
             let listed = match seen.take() {
                 Some(seen) => seen,
                 None => self.archive.stored_of(offer.segment).await?,
             };
+            let is_there = listed.contains(&offer.object);
             let others = listed.into_iter().filter(|object| *object != offer.object && self.concerns(offer, object));
-            let compared = stream::iter(others).map(|object| self.compare(offer, object)).buffer_unordered(READS_AT_ONCE);
+            let compared = stream::iter(others).map(|object| self.compare(offer, object)).buffer_unordered(HASHES_AT_ONCE);
             let compared: Vec<Comparison> = compared.try_collect().await?;
             let mut vanished = false;
             for comparison in compared {
@@ -148,7 +158,7 @@ impl Agreement {
                 }
             }
             if !vanished {
-                return Ok(());
+                return Ok(is_there);
             }
         }
         Err(Refusal::Moving(offer.segment))
@@ -170,6 +180,7 @@ impl Agreement {
                 None => return Ok(Comparison::Vanished),
             }
         }
+        let _turn = COMPARING.acquire().await;
         let found = match &object {
             WalObject::File(name) => self.archive.get_file(*name).await,
             WalObject::Slice(slice) => self.archive.get_slice(slice).await,

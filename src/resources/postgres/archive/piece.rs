@@ -159,7 +159,7 @@ impl Piece {
         let offset = |lsn: Lsn| usize::try_from(lsn.0.checked_sub(self.start.0)?).ok();
         let (start, end) = (offset(range.start)?, offset(range.end)?);
         match &self.content {
-            Content::Filling(bytes) => bytes.get(start..end).map(Bytes::copy_from_slice),
+            Content::Filling(bytes) => bytes.get(start..end).map(copy),
             Content::Full(bytes) => (start <= end && end <= bytes.len()).then(|| bytes.slice(start..end)),
         }
     }
@@ -173,6 +173,12 @@ impl Piece {
     pub fn slice(&self, range: &Range<Lsn>) -> Slice {
         slice_of(self.segment(), range, self.size)
     }
+}
+
+fn copy(bytes: &[u8]) -> Bytes {
+    let mut copied = buffer(bytes.len());
+    copied.extend_from_slice(bytes);
+    into_bytes(copied)
 }
 
 #[cfg(test)]

@@ -9,24 +9,21 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use super::push::{Error, Pusher, Result};
+use super::push::{Error, PIECE_BYTES, Pusher, Result};
 use crate::pg::{SegmentName, WalFileName};
+use crate::sys::places::place_for;
 
 /// How many segments behind the one asked for are pushed or remembered.
 const AHEAD_SEGMENTS: usize = 4;
-/// How many files are pushed at once, the one asked for included. Each takes up to three times a segment's size of memory, or of a piece of
-/// one, beside what is streamed.
-const AT_ONCE: usize = 2;
 
 /// Pushes the files of one cluster.
 #[derive(Debug)]
 pub struct PushAhead {
     pusher: Arc<Pusher>,
     ahead: Mutex<BTreeMap<PathBuf, Ahead>>,
-    permits: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -42,7 +39,7 @@ impl PushAhead {
     /// Pushes with `pusher`.
     #[must_use]
     pub fn new(pusher: Pusher) -> Self {
-        Self { pusher: Arc::new(pusher), ahead: Mutex::default(), permits: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { pusher: Arc::new(pusher), ahead: Mutex::default() }
     }
 
     /// Stores the file at `path`, durably. Returns at once where that was done ahead.
@@ -58,7 +55,7 @@ impl PushAhead {
         {
             return Ok(());
         }
-        let _permit = self.permits.acquire().await.map_err(|closed| Error::Interrupted { detail: closed.to_string() })?;
+        let _place = place_for(most_bytes(name)).await;
         self.pusher.push(path).await.map(|_| ())
     }
 
@@ -82,9 +79,9 @@ impl PushAhead {
     }
 
     fn begin(&self, path: PathBuf) -> impl Future<Output = bool> + use<> {
-        let (pusher, permits) = (Arc::clone(&self.pusher), Arc::clone(&self.permits));
+        let pusher = Arc::clone(&self.pusher);
         async move {
-            let Ok(_permit) = permits.acquire_owned().await else { return false };
+            let _place = place_for(PIECE_BYTES).await;
             match pusher.push(&path).await {
                 Ok(_) => true,
                 // Reported when PostgreSQL asks for this file.
@@ -109,6 +106,14 @@ impl PushAhead {
             ready.filter_map(|name| identity_of(&folder.join(&name)).map(|file| (folder.join(name), file))).collect()
         };
         tokio::task::spawn_blocking(look).await.map_err(|panic| Error::Interrupted { detail: panic.to_string() })
+    }
+}
+
+/// How much of a file is in memory at once, at most.
+const fn most_bytes(name: WalFileName) -> u64 {
+    match name {
+        WalFileName::Segment(_) | WalFileName::Partial(_) => PIECE_BYTES,
+        WalFileName::Backup(..) | WalFileName::History(_) => 0,
     }
 }
 

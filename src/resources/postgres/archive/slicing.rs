@@ -60,12 +60,12 @@ pub(super) struct SliceRule {
 
 impl SliceRule {
     /// When bytes that arrived at `arrived` are to be sent to the store, which lately took `put` for a slice: early enough that
-    /// they are stored in time, and not before half of the time has passed.
+    /// they are stored in time also where it takes a little longer, and not before half of the time has passed.
     pub fn due(&self, arrived: Instant, put: Duration) -> Instant {
         if self.synchronous {
             return arrived;
         }
-        arrived + self.max_delay.saturating_sub(put).max(self.max_delay / 2)
+        arrived + (self.max_delay * 9 / 10).saturating_sub(put).max(self.max_delay / 2)
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
     fn a_slice_is_sent_in_time_to_be_stored() {
         let rule = SliceRule { max_delay: Duration::from_secs(1), synchronous: false };
         let arrived = crate::sys::clock::instant();
-        assert_eq!(rule.due(arrived, Duration::from_millis(100)), arrived + Duration::from_millis(900));
+        assert_eq!(rule.due(arrived, Duration::from_millis(100)), arrived + Duration::from_millis(800));
         assert_eq!(rule.due(arrived, Duration::from_secs(30)), arrived + Duration::from_millis(500));
         assert_eq!(SliceRule { synchronous: true, ..rule }.due(arrived, Duration::ZERO), arrived);
     }

@@ -14,8 +14,9 @@ use super::{Error, Result};
 use crate::pg::{Lsn, SegmentName, WalFileName};
 use crate::repository::{self, Gap, Slice, WalAbout, WalArchive, WalObject};
 use crate::sys::clock;
+use crate::sys::places::{Place, free_place_for, is_place_for, place_for};
 
-/// The most plain bytes on their way to the store. Each takes up to three times its size while it is compressed.
+/// The most plain bytes on their way to the store.
 const BYTES_MAX: usize = 32 << 20;
 /// The most objects on their way.
 const TASKS_MAX: usize = 8;
@@ -66,9 +67,10 @@ impl Uploader {
         Self { archive, agreement, report, tasks: JoinSet::new(), bytes: 0 }
     }
 
-    /// Whether so many bytes may be added.
+    /// Whether so many bytes may be added. Of what is large only one waits for its place.
     pub fn has_room_for(&self, bytes: usize) -> bool {
-        self.tasks.len() < TASKS_MAX && (self.bytes == 0 || self.bytes + bytes <= BYTES_MAX)
+        let may_be_second = || self.bytes + bytes <= BYTES_MAX && is_place_for(bytes as u64);
+        self.tasks.len() < TASKS_MAX && (self.bytes == 0 || may_be_second())
     }
 
     /// Whether anything is under way.
@@ -80,10 +82,11 @@ impl Uploader {
     pub fn put(&mut self, upload: Upload, range: Range<Lsn>, plain: Bytes, about: WalAbout) {
         self.bytes += plain.len();
         let (agreement, report) = (self.agreement.clone(), self.report.clone());
+        let place = free_place_for(plain.len() as u64);
         self.tasks.spawn(async move {
             let (begun, bytes) = (clock::instant(), plain.len());
             if let Some(offer) = upload.offer(plain) {
-                persist(&agreement, &report, &offer, &about).await?;
+                persist(&agreement, &report, &offer, &about, place).await?;
             }
             Ok(Finished { upload, range, took: begun.elapsed(), bytes })
         });
@@ -147,11 +150,23 @@ impl Upload {
     }
 }
 
-/// Tries until the store has taken it.
-async fn persist(agreement: &Agreement, report: &Report, offer: &Offer, about: &WalAbout) -> Result<()> {
+/// Tries until the store has taken it, in the place that it has already or in one of its own.
+async fn persist(
+    agreement: &Agreement,
+    report: &Report,
+    offer: &Offer,
+    about: &WalAbout,
+    mut place: Option<Place>,
+) -> Result<()> {
     let (mut pause, mut created) = (Pause::default(), false);
     loop {
-        let error = match timeout(PUT_DEADLINE, agreement.store(offer, about, &mut created)).await {
+        let held = match place.take() {
+            Some(place) => place,
+            None => place_for(offer.plain.len() as u64).await,
+        };
+        let put = timeout(PUT_DEADLINE, agreement.store(offer, about, &mut created)).await;
+        drop(held);
+        let error = match put {
             Ok(Ok(_)) => {
                 mended(report);
                 return Ok(());
