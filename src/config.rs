@@ -28,7 +28,7 @@ pub use pattern::Pattern;
 pub use plain::{Duration, StoreUrl};
 pub use redis::{Redis, RedisPlace, RedisUrl};
 pub use resources::{Command, Files};
-pub use schedule::{Objectives, OnChange, Schedule, Zone, system_time_zone};
+pub use schedule::{LOOK_EVERY, Objectives, OnChange, Schedule, Zone, system_time_zone};
 pub use schema::{Agent, Config, Postgres, RepositorySection, ServerSideEncryption, UploadChecksum};
 pub use secret::Secret;
 pub use upkeep::Upkeep;

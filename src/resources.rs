@@ -20,6 +20,7 @@ use std::fmt::Debug;
 use std::io::Write;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 
 pub use failure::{Error, Explained, Result};
 pub use progress::{Doing, Progress};
@@ -48,13 +49,14 @@ pub trait Resource: Send + Sync + Debug {
     /// Why there is no backup, and what could not be removed of it.
     async fn back_up(&self, run: &Run) -> Result<BackedUp>;
 
-    /// Waits until it may have changed, or until it is time to look again; bursts of changes are joined. Whoever waits backs it up next,
-    /// with `Run::only_changes`. Where changes cannot be noticed this never returns.
+    /// Begins to watch it. What changes from then on ends the returned wait, once the burst that it belongs to is over; so does the time
+    /// to look again, because a watch can miss something. Whoever waits begins the next watch, and backs it up then, with
+    /// `Run::only_changes`: so no change falls in between. Where changes cannot be noticed the wait has no end.
     ///
     /// # Errors
     /// When the source cannot be watched.
-    async fn next_change(&self) -> Result<()> {
-        std::future::pending().await
+    async fn watch(&self) -> Result<BoxFuture<'static, ()>> {
+        Ok(Box::pin(std::future::pending()))
     }
 
     /// Its listed backups, the oldest first, and the entries that cannot be read.

@@ -2,5 +2,6 @@
 
 mod command {
     mod kept;
+    mod on_change;
     mod site;
 }

@@ -2,6 +2,7 @@
 
 mod files {
     mod changing;
+    mod on_change;
     mod refused;
     mod restore;
     mod site;

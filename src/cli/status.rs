@@ -121,9 +121,11 @@ fn cluster_lines(cluster: &ClusterStatus) -> Vec<String> {
 fn upkeep_lines(upkeep: &UpkeepStatus) -> Vec<String> {
     let next = upkeep.schedule.as_ref().zip(upkeep.next_backup);
     let next = next.map(|(schedule, next)| format!("  next backup {next} (schedule {schedule})"));
+    let on_change = upkeep.on_change.as_ref().map(|on_change| format!("  backed up {on_change}"));
+    let unwatched = upkeep.unwatched.map(|_| "  NOBODY LOOKS WHETHER IT HAS CHANGED".to_owned());
     let late = (upkeep.missed > 0).then(|| "  A BACKUP IS OVERDUE".to_owned());
     let runs = upkeep.last_backup.iter().chain(&upkeep.last_expire).map(run_line);
-    next.into_iter().chain(late).chain(runs).collect()
+    next.into_iter().chain(on_change).chain(unwatched).chain(late).chain(runs).collect()
 }
 
 fn run_line(run: &JobRun) -> String {

@@ -6,13 +6,8 @@ use super::{Config, Error, Result};
 use crate::repository::ResourceKind;
 
 /// What later versions configure; said plainly, because to ignore it could store a secret in the clear or keep nothing.
-const NOT_YET: [(&str, &str); 5] = [
-    ("copies", "offsite copies"),
-    ("alerts", "alerts"),
-    ("drill", "scheduled drills"),
-    ("on_change", "backups on change"),
-    ("bucket", "buckets as resources"),
-];
+const NOT_YET: [(&str, &str); 4] =
+    [("copies", "offsite copies"), ("alerts", "alerts"), ("drill", "scheduled drills"), ("bucket", "buckets as resources")];
 
 /// Where the configuration is when none is named: `HOLDFAST_CONFIG`, or `/etc/holdfast/holdfast.toml`.
 #[must_use]
@@ -99,6 +94,7 @@ fn explain(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::OnChange;
 
     const GOOD: &str = "[repository]\nurl = \"file:///b\"\n[postgres.main]\nconninfo = \"host=db\"\n";
 
@@ -156,6 +152,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_backed_up_on_change_says_how() {
+        let on_change = |value: &str| format!("{GOOD}[files.a]\npaths = [\"/etc/a\"]\non_change = {value}\n");
+        for (value, expected) in [("true", OnChange::AtOnce), ("\"5m\"", OnChange::Every("5m".parse().expect("a duration")))] {
+            let config = parse(&on_change(value), Path::new("/c")).expect("a valid configuration");
+            let (name, _) = config.files().next().expect("the files");
+            assert_eq!(config.upkeep(&name).and_then(|upkeep| upkeep.on_change), Some(expected));
+        }
+        assert!(refusal(&on_change("false")).contains(":7: leave on_change out"));
+        assert!(refusal(&on_change("\"10ms\"")).contains(":7: '10ms' is too short"));
+        assert!(refusal(&format!("{GOOD}on_change = true\n")).contains(":5: unknown key 'on_change'"));
+    }
+
+    #[test]
     fn a_program_whose_output_would_lie_in_the_clear_is_refused_with_the_line() {
         let section = "[command.secrets]\nrun = [\"kubectl\"]\n";
         assert!(refusal(&format!("{GOOD}{section}")).contains(":5: the output of a program is stored encrypted only"));
@@ -164,6 +173,8 @@ mod tests {
         let config = parse(&format!("{encrypted}{section}"), Path::new("/c")).expect("a valid configuration");
         let (name, command) = config.commands().next().expect("a program");
         assert_eq!((name.to_string().as_str(), command.timeout.0.as_secs()), ("command/secrets", 60));
+        let watched = refusal(&format!("{encrypted}{section}on_change = true\n"));
+        assert!(watched.contains(":7: that the output would differ shows only when the program is run"), "{watched}");
         assert!(refusal(&format!("{encrypted}[command.secrets]\nrun = []\n")).contains(":7: run names no program"));
     }
 

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Config, Duration, Keep, Objectives, Pattern, Schedule, Secret};
+use super::{Config, Duration, Keep, Objectives, OnChange, Pattern, Schedule, Secret};
 use crate::repository::{ResourceKind, ResourceName};
 
 /// `[files.NAME]`: trees of files.
@@ -22,6 +22,8 @@ pub struct Files {
     pub one_file_system: bool,
     /// When it is backed up.
     pub schedule: Option<Schedule>,
+    /// Whether it is backed up when it changes.
+    pub on_change: Option<OnChange>,
     /// Which backups are kept; all of them where it is not given.
     pub keep: Option<Keep>,
     /// What it has to keep to.
@@ -45,6 +47,8 @@ pub struct Command {
     pub cwd: Option<PathBuf>,
     /// When it is backed up.
     pub schedule: Option<Schedule>,
+    /// How often it is run to see whether its output differs.
+    pub on_change: Option<OnChange>,
     /// Which backups are kept; all of them where it is not given.
     pub keep: Option<Keep>,
     /// What it has to keep to.
@@ -98,6 +102,11 @@ impl Config {
         let wrong = |section: &Command| {
             if section.program().is_empty() {
                 return Some("run names no program; write it as in run = [\"kubectl\", \"get\", \"secrets\"]");
+            }
+            if section.on_change == Some(OnChange::AtOnce) {
+                return Some(
+                    "that the output would differ shows only when the program is run: write how often, as in on_change = \"15m\"",
+                );
             }
             let clear =
                 "the output of a program is stored encrypted only: set [encryption] recipients ('holdfast key new' makes a key)";

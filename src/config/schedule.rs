@@ -122,6 +122,9 @@ impl<'de> Visitor<'de> for ScheduleVisitor {
     }
 }
 
+/// How often that which is watched is looked at whatever the watch says: changes can be missed, and some file systems tell of none.
+pub const LOOK_EVERY: std::time::Duration = std::time::Duration::from_mins(15);
+
 /// `on_change`: the resource is looked at, and backed up when it is not what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnChange {
@@ -129,6 +132,26 @@ pub enum OnChange {
     AtOnce,
     /// So often.
     Every(Duration),
+}
+
+impl OnChange {
+    /// How often it is looked at, at the least.
+    #[must_use]
+    pub const fn every(self) -> std::time::Duration {
+        match self {
+            Self::AtOnce => LOOK_EVERY,
+            Self::Every(every) => every.0,
+        }
+    }
+}
+
+impl fmt::Display for OnChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtOnce => f.write_str("as soon as it changes"),
+            Self::Every(every) => write!(f, "when it has changed, looked at every {} s", every.0.as_secs()),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for OnChange {

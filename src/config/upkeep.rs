@@ -34,14 +34,14 @@ impl Config {
             }),
             ResourceKind::Files => self.files.get(resource.name()).map(|section| Upkeep {
                 schedule: section.schedule.as_ref(),
-                on_change: None,
+                on_change: section.on_change,
                 keep: section.keep.as_ref(),
                 keep_wal: None,
                 objectives: section.objectives,
             }),
             ResourceKind::Command => self.command.get(resource.name()).map(|section| Upkeep {
                 schedule: section.schedule.as_ref(),
-                on_change: None,
+                on_change: section.on_change,
                 keep: section.keep.as_ref(),
                 keep_wal: None,
                 objectives: section.objectives,

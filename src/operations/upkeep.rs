@@ -5,13 +5,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::config::{Config, Objectives, Schedule};
+use crate::config::{Config, Objectives, OnChange, Schedule};
 use crate::operations::check::{Finding, Level};
 use crate::repository::{Job, JobRun, Outcome, Repository, ResourceName, Result};
 use crate::sys::clock;
 
 /// So long after its time, and its jitter, a backup is overdue: it may be running, or be tried again.
 const GRACE: Duration = Duration::from_hours(1);
+/// The scheduler writes a look that found nothing new into the history so often.
+pub const LOOK_RECORDED_EVERY: Duration = Duration::from_hours(1);
 
 /// What is done of itself for a resource.
 #[derive(Clone, Debug, Serialize)]
@@ -20,6 +22,10 @@ pub struct UpkeepStatus {
     pub resource: ResourceName,
     /// The schedule of its backups, as it is configured.
     pub schedule: Option<String>,
+    /// When it is backed up because it has changed, in words.
+    pub on_change: Option<String>,
+    /// Since when nobody has looked whether it has changed, where somebody should have.
+    pub unwatched: Option<Unwatched>,
     /// When the next backup is due.
     pub next_backup: Option<Timestamp>,
     /// How many backups should have been there by now that are not.
@@ -30,6 +36,13 @@ pub struct UpkeepStatus {
     pub last_backup: Option<JobRun>,
     /// The last time that retention was applied.
     pub last_expire: Option<JobRun>,
+}
+
+/// A resource that is to be backed up on change, and that nobody has looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Unwatched {
+    /// When somebody looked last; none where nobody ever did.
+    pub since: Option<Timestamp>,
 }
 
 /// The newest listed backup of a resource.
@@ -51,14 +64,18 @@ pub async fn upkeep_status(repository: &Repository, config: &Config, resource: &
     let took_ms = |start, end: Timestamp| u64::try_from(end.duration_since(start).as_millis()).unwrap_or_default();
     let newest = times.max().map(|(started_at, end)| Newest { started_at, took_ms: took_ms(started_at, end) });
     let (now, zone) = (clock::now(), config.time_zone());
-    let schedule = config.upkeep(resource).and_then(|upkeep| upkeep.schedule);
+    let upkeep = config.upkeep(resource);
+    let (schedule, on_change) = upkeep.map_or((None, None), |upkeep| (upkeep.schedule, upkeep.on_change));
+    let last_backup = repository.runs(resource, Job::Backup, 1).await?.pop();
     Ok(UpkeepStatus {
+        on_change: on_change.map(|on_change| on_change.to_string()),
+        unwatched: on_change.and_then(|on_change| unwatched(on_change, last_backup.as_ref(), now)),
         resource: resource.clone(),
         schedule: schedule.map(ToString::to_string),
         next_backup: schedule.and_then(|schedule| schedule.next_after(now, &zone)),
         missed: schedule.zip(newest).map_or(0, |(schedule, newest)| missed(schedule, &zone, newest.started_at, now)),
         newest,
-        last_backup: repository.runs(resource, Job::Backup, 1).await?.pop(),
+        last_backup,
         last_expire: repository.runs(resource, Job::Expire, 1).await?.pop(),
     })
 }
@@ -69,6 +86,14 @@ fn missed(schedule: &Schedule, zone: &jiff::tz::TimeZone, newest: Timestamp, now
     let Some(last) = schedule.last_until(judged, zone).filter(|last| *last > newest) else { return 0 };
     let before = last.checked_sub(Duration::from_millis(1)).ok().and_then(|before| schedule.last_until(before, zone));
     if before.is_some_and(|before| before > newest) { 2 } else { 1 }
+}
+
+/// Whether a look is overdue. One that finds nothing is written down once an hour; the one that comes after that may take its time too.
+fn unwatched(on_change: OnChange, last: Option<&JobRun>, now: Timestamp) -> Option<Unwatched> {
+    let since = last.map(|run| run.started_at);
+    let allowed = LOOK_RECORDED_EVERY.saturating_add(on_change.every()).saturating_add(GRACE);
+    let is_late = since.is_none_or(|since| now.checked_sub(allowed).is_ok_and(|latest| since < latest));
+    is_late.then_some(Unwatched { since })
 }
 
 /// Judges it. Pure.
@@ -82,6 +107,11 @@ pub fn judge_upkeep(status: &UpkeepStatus, objectives: Objectives, now: Timestam
         let level = if status.missed > 1 { Level::Critical } else { Level::Warning };
         let since = status.newest.map(|newest| format!("; the newest is of {}", newest.started_at)).unwrap_or_default();
         bad(level, format!("a backup is overdue by its schedule{since}"), &backup);
+    }
+    if let Some(Unwatched { since }) = status.unwatched {
+        let since = since.map_or_else(|| "yet".to_owned(), |since| format!("since {since}"));
+        let hint = "it is the agent that looks: start 'holdfast agent', or look into its log";
+        bad(Level::Warning, format!("nobody has looked whether it has changed {since}"), hint);
     }
     for run in status.last_backup.iter().chain(&status.last_expire) {
         if let Outcome::Failed { error, hint } = &run.outcome {
@@ -99,15 +129,25 @@ pub fn judge_upkeep(status: &UpkeepStatus, objectives: Objectives, now: Timestam
     }
     let streams = status.resource.kind() == crate::repository::ResourceKind::Postgres;
     if let (Some(rpo), Some(newest), false) = (objectives.rpo, status.newest, streams) {
-        let age = Duration::try_from(now.duration_since(newest.started_at)).unwrap_or_default();
+        // What was looked at and had not changed is as good as backed up then.
+        let looked = status.last_backup.as_ref().filter(|run| status.on_change.is_some() && run.succeeded());
+        let proven = looked.map_or(newest.started_at, |run| run.started_at.max(newest.started_at));
+        let age = Duration::try_from(now.duration_since(proven)).unwrap_or_default();
         if age > rpo.0 {
-            let found = format!("the newest backup is {} s old, and the rpo is {} s", age.as_secs(), rpo.0.as_secs());
+            let found = format!(
+                "what is stored was last known to be up to date {} s ago, and the rpo is {} s",
+                age.as_secs(),
+                rpo.0.as_secs()
+            );
             bad(Level::Critical, found, &backup);
         }
     }
     if findings.is_empty() && status.schedule.is_some() {
         let next = status.next_backup.map(|next| format!("; the next is due {next}")).unwrap_or_default();
         findings.push(Finding::ok(&object, format!("scheduled backups are on time{next}")));
+    }
+    if let (true, Some(on_change)) = (findings.is_empty(), &status.on_change) {
+        findings.push(Finding::ok(&object, format!("it is backed up {on_change}")));
     }
     findings
 }
@@ -136,12 +176,42 @@ mod tests {
         UpkeepStatus {
             resource: "files/configs".parse().expect("a name"),
             schedule: Some("0 */6 * * *".to_owned()),
+            on_change: None,
+            unwatched: None,
             next_backup: None,
             missed,
             newest: Some(Newest { started_at: time("2026-11-24T06:00:00Z"), took_ms: 5_400_000 }),
             last_backup: None,
             last_expire: None,
         }
+    }
+
+    #[test]
+    fn nobody_looking_is_noticed() {
+        let every = OnChange::Every("30m".parse().expect("a duration"));
+        let last = |started_at: &str| JobRun {
+            job: Job::Backup,
+            due_at: time(started_at),
+            attempt: 1,
+            started_at: time(started_at),
+            took_ms: 1,
+            host: String::new(),
+            outcome: Outcome::Done { backup: None, remark: String::new() },
+        };
+        let at = |now: &str| unwatched(every, Some(&last("2026-11-24T06:00:00Z")), time(now));
+        assert_eq!(at("2026-11-24T08:29:00Z"), None);
+        assert_eq!(at("2026-11-24T08:31:00Z"), Some(Unwatched { since: Some(time("2026-11-24T06:00:00Z")) }));
+        assert_eq!(unwatched(every, None, time("2026-11-24T08:00:00Z")), Some(Unwatched { since: None }));
+        let unchanged =
+            UpkeepStatus { last_backup: Some(last("2026-11-24T08:30:00Z")), on_change: Some(every.to_string()), ..status(0) };
+        let objectives = Objectives { rto: None, rpo: Some("1h".parse().expect("a duration")) };
+        let level = |status: &UpkeepStatus| {
+            judge_upkeep(status, objectives, time("2026-11-24T09:00:00Z")).iter().map(|finding| finding.level).max()
+        };
+        assert_eq!(level(&unchanged), Some(Level::Ok), "it is as it was half an hour ago");
+        assert_eq!(level(&UpkeepStatus { on_change: None, ..unchanged.clone() }), Some(Level::Critical));
+        let unwatched = UpkeepStatus { unwatched: Some(Unwatched { since: None }), ..unchanged };
+        assert_eq!(level(&unwatched), Some(Level::Warning));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 use pg_fixtures::Scratch;
 use serde_json::Value;
@@ -54,6 +54,16 @@ impl Site {
         command.args(arguments).env("HOLDFAST_CONFIG", &self.configuration).output().expect("run the program")
     }
 
+    /// Starts the agent.
+    pub fn agent(&self) -> Running {
+        let log = self.scratch.path().join("agent.log");
+        let file = fs::File::create(&log).expect("make the agent's log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+        command.args(["agent", "-v"]).env("HOLDFAST_CONFIG", &self.configuration).current_dir(self.scratch.path());
+        command.stdout(file.try_clone().expect("share the log")).stderr(file);
+        Running { child: command.spawn().expect("start the agent"), log }
+    }
+
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.try_run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -78,6 +88,25 @@ impl Site {
     /// The files that hold the content of backups.
     pub fn stored(&self) -> Vec<PathBuf> {
         files_below(&self.scratch.path().join("repository/command/secrets/data"))
+    }
+}
+
+/// An agent; dropped, it is killed.
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.child.kill().expect("kill the agent");
+        self.child.wait().expect("wait for the agent");
     }
 }
 

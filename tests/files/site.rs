@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 use pg_fixtures::Scratch;
 use serde_json::Value;
@@ -31,7 +31,9 @@ impl Site {
 
     pub fn configure(&self, more: &str) {
         let (root, tree) = (self.scratch.path().display(), self.tree.display());
-        let text = format!("[repository]\nurl = \"file://{root}/repository\"\n[files.tree]\npaths = [\"{tree}\"]\n{more}\n");
+        let text = format!(
+            "[repository]\nurl = \"file://{root}/repository\"\nlease = \"8s\"\n[files.tree]\npaths = [\"{tree}\"]\n{more}\n"
+        );
         fs::write(&self.configuration, text).expect("write the configuration");
     }
 
@@ -54,6 +56,15 @@ impl Site {
     pub fn json(&self, arguments: &[&str]) -> Value {
         let text = self.run(&[arguments, &["--output", "json", "--quiet"]].concat());
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// Starts the agent; its log is `NAME.log`.
+    pub fn agent(&self, name: &str) -> Running {
+        let log = self.scratch.path().join(format!("{name}.log"));
+        let file = fs::File::create(&log).expect("make the agent's log");
+        let mut command = self.command(&["agent", "-v"]);
+        command.stdout(file.try_clone().expect("share the log")).stderr(file);
+        Running { child: command.spawn().expect("start the agent"), log }
     }
 
     /// Takes a backup and returns what was said of it.
@@ -90,6 +101,25 @@ impl Site {
         fs::create_dir_all(path.parent().expect("a folder")).expect("create a folder");
         fs::write(&path, content).expect("write a file");
         path
+    }
+}
+
+/// An agent; dropped, it is killed.
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.child.kill().expect("kill the agent");
+        self.child.wait().expect("wait for the agent");
     }
 }
 

@@ -79,6 +79,15 @@ pub fn backup_due(plan: Plan<'_>, last: Option<&JobRun>, newest: Option<Timestam
     }
 }
 
+/// When a change is stored that was noticed at `noticed`: at once, and what failed since then later and later.
+#[must_use]
+pub fn change_due(noticed: Timestamp, last: Option<&JobRun>) -> Due {
+    match last.filter(|run| !run.succeeded() && run.due_at == noticed) {
+        Some(failed) => again(failed),
+        None => Due { due_at: noticed, begin_at: noticed, attempt: 1 },
+    }
+}
+
 /// When retention is applied next: after each backup, and once a day. `backed_up`: when the last successful scheduled backup ended.
 #[must_use]
 pub fn expire_due(last: Option<&JobRun>, backed_up: Option<Timestamp>, now: Timestamp) -> Due {
@@ -162,6 +171,19 @@ mod tests {
         assert_eq!(begin(40), at(noon, "2026-11-24T13:10:00Z", 41));
         let late = due(Some(&run(noon, 40, false)), None, "2026-11-24T18:00:01Z");
         assert_eq!(late, at("2026-11-24T18:00:00Z", "2026-11-24T18:00:00Z", 1));
+    }
+
+    #[test]
+    fn a_change_is_stored_at_once_and_after_failures_later_and_later() {
+        let noon = "2026-11-24T12:00:00Z";
+        let due = |last: Option<&JobRun>| {
+            let due = change_due(time(noon), last);
+            (due.due_at.to_string(), due.begin_at.to_string(), due.attempt)
+        };
+        assert_eq!(due(None), at(noon, noon, 1));
+        assert_eq!(due(Some(&run("2026-11-24T11:00:00Z", 3, false))), at(noon, noon, 1), "that was another change");
+        assert_eq!(due(Some(&run(noon, 1, true))), at(noon, noon, 1));
+        assert_eq!(due(Some(&run(noon, 2, false))), at(noon, "2026-11-24T12:11:00Z", 3));
     }
 
     #[test]

@@ -9,10 +9,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, JobState};
-use super::due::{Due, Plan, backup_due, expire_due};
+use super::changes::Changes;
+use super::due::{Due, Plan, backup_due, change_due, expire_due};
 use super::work::{self, Step};
 use crate::config::Config;
-use crate::repository::{self, Job, JobRun, Repository, ResourceName};
+use crate::operations::upkeep::LOOK_RECORDED_EVERY;
+use crate::repository::{self, Job, JobRun, Outcome, Repository, ResourceName};
 use crate::sys::clock;
 
 /// The history is looked at so often, for what other agents did.
@@ -37,50 +39,96 @@ pub(in crate::agent) struct Shared {
     pub stop: CancellationToken,
 }
 
+/// What is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Task {
+    /// A backup by schedule.
+    Backup,
+    /// A backup of what has changed, if it has.
+    Change,
+    /// Retention.
+    Expire,
+}
+
+impl Task {
+    /// As what it stands in the history.
+    pub(super) const fn job(self) -> Job {
+        match self {
+            Self::Backup | Self::Change => Job::Backup,
+            Self::Expire => Job::Expire,
+        }
+    }
+}
+
 /// What is due, and what was done.
 pub(super) struct Outlook {
-    pub backup: Option<Due>,
-    pub expire: Due,
+    backup: Option<Due>,
+    change: Option<Due>,
+    expire: Due,
     last: BTreeMap<Job, JobRun>,
 }
 
 impl Outlook {
     /// What comes first; a backup before retention.
-    fn first(&self) -> (Job, Due) {
-        match self.backup {
-            Some(backup) if backup.begin_at <= self.expire.begin_at => (Job::Backup, backup),
-            _ => (Job::Expire, self.expire),
+    fn first(&self) -> (Task, Due) {
+        let tasks = [Task::Backup, Task::Change].into_iter().filter_map(|task| Some((task, self.due(task)?)));
+        let backup = tasks.min_by_key(|(_, due)| due.begin_at);
+        backup.filter(|(_, due)| due.begin_at <= self.expire.begin_at).unwrap_or((Task::Expire, self.expire))
+    }
+
+    pub(super) const fn due(&self, task: Task) -> Option<Due> {
+        match task {
+            Task::Backup => self.backup,
+            Task::Change => self.change,
+            Task::Expire => Some(self.expire),
         }
     }
 
-    fn due(&self, job: Job) -> Option<Due> {
-        match job {
-            Job::Backup => self.backup,
-            Job::Expire => Some(self.expire),
-        }
+    /// Whether a look that found nothing new is worth a record: once an hour, as a sign of life.
+    fn is_news(&self, run: &JobRun) -> bool {
+        let found_nothing = matches!(run.outcome, Outcome::Done { backup: None, .. }) && run.job == Job::Backup;
+        let recent = |last: &JobRun| {
+            last.succeeded()
+                && Duration::try_from(run.started_at.duration_since(last.started_at)).is_ok_and(|age| age < LOOK_RECORDED_EVERY)
+        };
+        !(found_nothing && self.last.get(&Job::Backup).is_some_and(recent))
     }
+}
+
+/// What a task remembers of its resource. Nothing is lost with it: the next agent looks at everything once.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// What could not be written into the history: it must not be done again all the same.
+    unrecorded: BTreeMap<Job, JobRun>,
+    /// Since when a change waits to be stored.
+    noticed: Option<Timestamp>,
 }
 
 /// Tends a resource until the agent ends or the resource is not in the configuration any more.
 pub(in crate::agent) async fn tend(mut shared: Shared, resource: ResourceName) {
-    // What could not be written into the history: it must not be done again all the same.
-    let mut unrecorded: BTreeMap<Job, JobRun> = BTreeMap::new();
+    let (mut memory, mut changes) = (Memory::default(), Changes::default());
     while !shared.stop.is_cancelled() {
         let config = Arc::clone(&shared.config.borrow_and_update());
         if config.upkeep(&resource).is_none() {
             break;
         }
-        let rest = match look(&shared.repository, &config, &resource, &unrecorded).await {
+        tokio::select! {
+            () = changes.follow(&config, &resource, &mut memory.noticed) => {}
+            () = shared.stop.cancelled() => break,
+        }
+        let rest = match look(&shared.repository, &config, &resource, &memory).await {
             Ok(outlook) => {
                 show(&shared.board, &resource, &outlook);
-                act(&shared, &config, &resource, &outlook, &mut unrecorded).await
+                act(&shared, &config, &resource, &outlook, &mut memory).await
             }
             Err(error) => {
                 tracing::warn!(%resource, "what is due cannot be found out, trying again: {error}");
                 TROUBLE
             }
         };
-        pause(&mut shared, rest).await;
+        if pause(&mut shared, rest, &mut changes).await {
+            memory.noticed.get_or_insert_with(clock::now);
+        }
     }
     shared.board.forget(&resource);
 }
@@ -90,9 +138,9 @@ pub(super) async fn look(
     repository: &Repository,
     config: &Config,
     resource: &ResourceName,
-    unrecorded: &BTreeMap<Job, JobRun>,
+    memory: &Memory,
 ) -> repository::Result<Outlook> {
-    let mut last = unrecorded.clone();
+    let mut last = memory.unrecorded.clone();
     for job in [Job::Backup, Job::Expire] {
         let recorded = repository.runs(resource, job, 1).await?.pop();
         let later = recorded.filter(|run| last.get(&job).is_none_or(|known| known.started_at <= run.started_at));
@@ -108,14 +156,16 @@ pub(super) async fn look(
         let name = resource.to_string();
         backup = backup_due(Plan { schedule, zone: &zone, seed: &name }, last.get(&Job::Backup), newest, now);
     }
-    let backed_up = last.get(&Job::Backup).filter(|run| run.succeeded()).map(JobRun::finished_at);
+    let change = memory.noticed.map(|noticed| change_due(noticed, last.get(&Job::Backup)));
+    let made = |run: &&JobRun| matches!(run.outcome, Outcome::Done { backup: Some(_), .. });
+    let backed_up = last.get(&Job::Backup).filter(made).map(JobRun::finished_at);
     let expire = expire_due(last.get(&Job::Expire), backed_up, now);
-    Ok(Outlook { backup, expire, last })
+    Ok(Outlook { backup, change, expire, last })
 }
 
 fn show(board: &Board, resource: &ResourceName, outlook: &Outlook) {
-    for job in [Job::Backup, Job::Expire] {
-        let next_at = outlook.due(job).map(|due| due.begin_at);
+    let backup = [outlook.backup, outlook.change].into_iter().flatten().map(|due| due.begin_at).min();
+    for (job, next_at) in [(Job::Backup, backup), (Job::Expire, Some(outlook.expire.begin_at))] {
         if next_at.is_some() || outlook.last.contains_key(&job) {
             board.set(resource, job, JobState::Waiting, next_at, outlook.last.get(&job));
         }
@@ -123,24 +173,27 @@ fn show(board: &Board, resource: &ResourceName, outlook: &Outlook) {
 }
 
 /// Does what is due; how long to rest then.
-async fn act(
-    shared: &Shared,
-    config: &Config,
-    resource: &ResourceName,
-    outlook: &Outlook,
-    unrecorded: &mut BTreeMap<Job, JobRun>,
-) -> Duration {
-    let (job, due) = outlook.first();
+async fn act(shared: &Shared, config: &Config, resource: &ResourceName, outlook: &Outlook, memory: &mut Memory) -> Duration {
+    let (task, due) = outlook.first();
+    let job = task.job();
     let wait = until(due.begin_at);
     if !wait.is_zero() {
         return wait.min(LOOK_EVERY);
     }
-    match work::run(shared, config, resource, job, unrecorded).await {
+    match work::run(shared, config, resource, task, memory).await {
         Step::Ran(run) => {
-            if let Err(error) = shared.repository.put_run(resource, &run).await {
+            if outlook.is_news(&run)
+                && let Err(error) = shared.repository.put_run(resource, &run).await
+            {
                 tracing::warn!(%resource, "the history could not be written: {error}");
             }
-            unrecorded.insert(job, *run);
+            if job == Job::Backup && run.succeeded() {
+                memory.noticed = None;
+            }
+            // What found nothing new is remembered as it was recorded last, so that the next sign of life comes in time.
+            if outlook.is_news(&run) {
+                memory.unrecorded.insert(job, *run);
+            }
             Duration::ZERO
         }
         Step::NotDue | Step::Stopped => Duration::ZERO,
@@ -159,19 +212,24 @@ fn until(time: Timestamp) -> Duration {
     Duration::try_from(time.duration_since(clock::now())).unwrap_or_default()
 }
 
-/// Rests in short sleeps, so that a clock that is set is noticed; or until the configuration changes or the agent ends.
-async fn pause(shared: &mut Shared, rest: Duration) {
+/// Rests in short sleeps, so that a clock that is set is noticed; or until the resource or the configuration changes or the agent ends.
+/// Returns whether the resource may have changed.
+async fn pause(shared: &mut Shared, rest: Duration, changes: &mut Changes) -> bool {
     let end = clock::now().checked_add(rest).unwrap_or(Timestamp::MAX);
     loop {
         let remaining = until(end);
         if remaining.is_zero() {
-            return;
+            return false;
         }
         tokio::select! {
             () = tokio::time::sleep(remaining.min(SLEEP_MAX)) => {}
+            () = changes.next() => return true,
             // A sender that is gone is an agent that ends.
-            _ = shared.config.changed() => return,
-            () = shared.stop.cancelled() => return,
+            _ = shared.config.changed() => {
+                changes.reset();
+                return false;
+            }
+            () = shared.stop.cancelled() => return false,
         }
     }
 }

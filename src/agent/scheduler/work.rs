@@ -1,13 +1,11 @@
 //! One run: under a lease, in its turn, and only if it is still due then.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::board::JobState;
-use super::tend::{Shared, look};
+use super::tend::{Memory, Shared, Task, look};
 use crate::config::Config;
 use crate::operations::expire::{self, Progress, Rules, expire};
 use crate::repository::{self, Acquired, HeldLease, Job, JobRun, LeaseName, Outcome, Protects, ResourceName, Terms};
@@ -32,26 +30,20 @@ pub(super) enum Step {
 type Ended = Option<Outcome>;
 
 /// Runs a job that is due.
-pub(super) async fn run(
-    shared: &Shared,
-    config: &Config,
-    resource: &ResourceName,
-    job: Job,
-    unrecorded: &BTreeMap<Job, JobRun>,
-) -> Step {
-    shared.board.state(resource, job, JobState::Queued);
+pub(super) async fn run(shared: &Shared, config: &Config, resource: &ResourceName, task: Task, memory: &Memory) -> Step {
+    shared.board.state(resource, task.job(), JobState::Queued);
     let _place = tokio::select! {
         place = shared.places.acquire() => place,
         () = shared.stop.cancelled() => return Step::Stopped,
     };
-    match job {
-        Job::Backup => backup(shared, config, resource, unrecorded).await,
+    match task {
+        Task::Backup | Task::Change => backup(shared, config, resource, task, memory).await,
         // It takes a lease of its own, as it does on the command line.
-        Job::Expire => attempt(shared, config, resource, job, unrecorded, &shared.stop).await,
+        Task::Expire => attempt(shared, config, resource, task, memory, &shared.stop).await,
     }
 }
 
-async fn backup(shared: &Shared, config: &Config, resource: &ResourceName, unrecorded: &BTreeMap<Job, JobRun>) -> Step {
+async fn backup(shared: &Shared, config: &Config, resource: &ResourceName, task: Task, memory: &Memory) -> Step {
     let lease = match lease(shared, resource).await {
         Ok(Ok(lease)) => lease,
         Ok(Err(holder)) => return Step::Elsewhere(holder),
@@ -60,7 +52,7 @@ async fn backup(shared: &Shared, config: &Config, resource: &ResourceName, unrec
     let cancelled = shared.stop.child_token();
     let step = tokio::select! {
         biased;
-        step = attempt(shared, config, resource, Job::Backup, unrecorded, &cancelled) => step,
+        step = attempt(shared, config, resource, task, memory, &cancelled) => step,
         never = cancel_when_lost(&lease, &cancelled) => match never {},
     };
     lease.release().await;
@@ -93,31 +85,32 @@ async fn attempt(
     shared: &Shared,
     config: &Config,
     resource: &ResourceName,
-    job: Job,
-    unrecorded: &BTreeMap<Job, JobRun>,
+    task: Task,
+    memory: &Memory,
     cancelled: &CancellationToken,
 ) -> Step {
-    let outlook = match look(&shared.repository, config, resource, unrecorded).await {
+    let outlook = match look(&shared.repository, config, resource, memory).await {
         Ok(outlook) => outlook,
         Err(error) => return Step::Trouble(error),
     };
-    let due = match job {
-        Job::Backup => outlook.backup,
-        Job::Expire => Some(outlook.expire),
-    };
-    let started_at = clock::now();
-    let Some(due) = due.filter(|due| due.begin_at <= started_at) else { return Step::NotDue };
+    let (job, started_at) = (task.job(), clock::now());
+    let Some(due) = outlook.due(task).filter(|due| due.begin_at <= started_at) else { return Step::NotDue };
     shared.board.state(resource, job, JobState::Running(started_at));
-    tracing::info!(%resource, attempt = due.attempt, "the {} begins, due {}", job.as_str(), due.due_at);
-    let ended = match job {
-        Job::Backup => back_up(shared, config, resource, cancelled).await,
-        Job::Expire => match apply_retention(shared, config, resource, cancelled).await {
+    // Of looks there are many, and most find nothing.
+    match task {
+        Task::Change => tracing::debug!(%resource, attempt = due.attempt, "looking for changes, due {}", due.due_at),
+        _ => tracing::info!(%resource, attempt = due.attempt, "the {} begins, due {}", job.as_str(), due.due_at),
+    }
+    let ended = match task {
+        Task::Backup => back_up(shared, config, resource, false, cancelled).await,
+        Task::Change => back_up(shared, config, resource, true, cancelled).await,
+        Task::Expire => match apply_retention(shared, config, resource, cancelled).await {
             Ok(ended) => ended,
             Err(holder) => return Step::Elsewhere(holder),
         },
     };
     let Some(outcome) = ended else { return Step::Stopped };
-    tell(resource, job, &outcome);
+    tell(resource, task, &outcome);
     let (host, took_ms) = (host::name(), took_ms(started_at));
     Step::Ran(Box::new(JobRun { job, due_at: due.due_at, attempt: due.attempt, started_at, took_ms, host, outcome }))
 }
@@ -126,19 +119,27 @@ fn took_ms(started_at: Timestamp) -> u64 {
     u64::try_from(clock::now().duration_since(started_at).as_millis()).unwrap_or_default()
 }
 
-fn tell(resource: &ResourceName, job: Job, outcome: &Outcome) {
+fn tell(resource: &ResourceName, task: Task, outcome: &Outcome) {
+    let job = task.job();
     match outcome {
+        Outcome::Done { backup: None, remark } if task == Task::Change => tracing::debug!(%resource, "{remark}"),
         Outcome::Done { remark, .. } => tracing::info!(%resource, "the {} is done: {remark}", job.as_str()),
         Outcome::Failed { error, hint } => tracing::error!(%resource, hint, "the {} failed: {error}", job.as_str()),
     }
 }
 
-async fn back_up(shared: &Shared, config: &Config, resource: &ResourceName, cancelled: &CancellationToken) -> Ended {
+async fn back_up(
+    shared: &Shared,
+    config: &Config,
+    resource: &ResourceName,
+    only_changes: bool,
+    cancelled: &CancellationToken,
+) -> Ended {
     let found = match resources::find(config, Some(resource)) {
         Ok(found) => found,
         Err(error) => return Some(Outcome::Failed { error: error.to_string(), hint: None }),
     };
-    let run = Run { cancelled: cancelled.clone(), ..Run::new(shared.repository.clone()) };
+    let run = Run { cancelled: cancelled.clone(), only_changes, ..Run::new(shared.repository.clone()) };
     match found.back_up(&run).await {
         Ok(BackedUp::Listed { entry, remarks }) => {
             remarks.iter().for_each(|remark| tracing::warn!(%resource, "{remark}"));

@@ -1,6 +1,7 @@
 //! Trees of files as a resource among others.
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::archive::{Archiver, Tally};
@@ -108,8 +109,8 @@ impl Resource for Trees {
         run.conclude(draft, made).await
     }
 
-    async fn next_change(&self) -> Result<()> {
-        Ok(watch::next_change(&self.section).await?)
+    async fn watch(&self) -> Result<BoxFuture<'static, ()>> {
+        Ok(watch::begin(&self.section).await)
     }
 
     async fn verify(&self, run: &Run, backup: &BackupEntry) -> Result<Verified> {
