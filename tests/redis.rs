@@ -3,6 +3,8 @@
 mod redis {
     mod data;
     mod format;
+    mod into;
+    mod memory;
     mod restore;
     mod site;
     mod transfer;

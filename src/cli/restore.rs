@@ -33,6 +33,20 @@ pub(super) struct Options {
     cluster: Option<cluster::ClusterOptions>,
     #[command(flatten)]
     files: Option<FilesOptions>,
+    #[command(flatten)]
+    redis: Option<RedisOptions>,
+}
+
+/// What `restore` takes for Redis servers.
+#[derive(Args)]
+#[command(next_help_heading = "Redis")]
+struct RedisOptions {
+    /// Instead of a file: into this server, which runs and is empty, as in redis://user@host:6379 (without a password, which would be seen)
+    #[arg(long, value_name = "URL")]
+    into: Option<String>,
+    /// The file that holds the password for --into
+    #[arg(long, value_name = "FILE")]
+    into_password_file: Option<PathBuf>,
 }
 
 /// What `restore` takes for trees of files.
@@ -62,7 +76,11 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
 impl Options {
     /// Options of another kind would be left unheard.
     fn refuse_foreign(&self, resource: &ResourceName) -> Result<(), Failure> {
-        let given = [(self.cluster.is_some(), ResourceKind::Postgres), (self.files.is_some(), ResourceKind::Files)];
+        let given = [
+            (self.cluster.is_some(), ResourceKind::Postgres),
+            (self.files.is_some(), ResourceKind::Files),
+            (self.redis.is_some(), ResourceKind::Redis),
+        ];
         let foreign = given.into_iter().find(|(given, kind)| *given && *kind != resource.kind()).map(|(_, kind)| kind);
         match foreign {
             None => Ok(()),

@@ -48,14 +48,18 @@ pub(super) async fn run(context: &Context, config: &Config, name: &ResourceName,
 
 /// The options of this kind.
 fn own(options: &Options, kind: ResourceKind) -> RestoreOptions {
-    let files = options.files.as_ref();
+    let (files, redis) = (options.files.as_ref(), options.redis.as_ref());
     match kind {
         ResourceKind::Files => RestoreOptions::Files(files::RestoreRequest {
             apply: options.apply,
             delete_extra: files.is_some_and(|files| files.delete_extra),
             only: files.map(|files| files.only.clone()).unwrap_or_default(),
         }),
-        ResourceKind::Redis => RestoreOptions::Redis(redis::RestoreRequest { apply: options.apply }),
+        ResourceKind::Redis => RestoreOptions::Redis(redis::RestoreRequest {
+            apply: options.apply,
+            into: redis.and_then(|redis| redis.into.clone()),
+            into_password_file: redis.and_then(|redis| redis.into_password_file.clone()),
+        }),
         ResourceKind::Command => RestoreOptions::Command(command::RestoreRequest { apply: options.apply }),
         ResourceKind::Dump => RestoreOptions::Dump(dump::RestoreRequest { apply: options.apply }),
         _ => RestoreOptions::None,

@@ -202,6 +202,11 @@ impl Connection {
             Err(_) => Err(self.silent(doing, limit)),
         }
     }
+
+    /// The connection as it is, for commands that are sent without waiting for each answer. Nothing may be unread.
+    pub(super) fn into_stream(self) -> Box<dyn Transport> {
+        self.stream
+    }
 }
 
 async fn stream(place: &RedisPlace, certificates: &Certificates, server: &str) -> Result<Box<dyn Transport>> {

@@ -83,6 +83,26 @@ pub enum Error {
         /// Why.
         source: rdb::Error,
     },
+    /// What is stored is no sound RDB file, although it is what was stored.
+    #[error("{object} cannot be restored: {source}")]
+    Stored {
+        /// The object's key.
+        object: String,
+        /// Why.
+        source: rdb::Error,
+    },
+    /// A server refused what was to be restored into it.
+    #[error("{server} refuses the {command}: {reply}; {done} commands before had been carried out")]
+    Restore {
+        /// The server.
+        server: String,
+        /// The command, without its value.
+        command: String,
+        /// Its answer.
+        reply: String,
+        /// How many were carried out before.
+        done: u64,
+    },
     /// Nobody said where to.
     #[error("no place for the data was given")]
     NoPlace,
@@ -134,6 +154,20 @@ fn answer(reply: &str) -> Option<(&'static str, bool)> {
     ANSWERS.iter().find(|(code, ..)| reply.starts_with(code)).map(|(_, hint, later)| (*hint, *later))
 }
 
+/// What to do about an answer to `RESTORE`.
+fn restoring(reply: &str) -> &'static str {
+    let known = [
+        ("BUSYKEY", "stop who else writes to it"),
+        ("OOM", "give the server more memory (maxmemory)"),
+        ("NOPERM", "grant it: ACL SETUSER USER ~* +info +select +restore +function|restore"),
+        ("ERR DUMP payload version", "use a server that is not older than the one of the backup, or restore the file with --to"),
+        ("ERR Bad data format", "use a server of the kind and version of the backup's, or restore the file with --to"),
+        ("ERR DB index is out of range", "raise 'databases' of the server"),
+        ("ERR unknown", "use a server that is not older than the one of the backup, or restore the file with --to"),
+    ];
+    known.iter().find(|(words, _)| reply.starts_with(words)).map_or("see the answer, and the server's log", |(_, what)| what)
+}
+
 impl Explained for Error {
     fn is_retryable(&self) -> bool {
         match self {
@@ -156,7 +190,12 @@ impl Explained for Error {
             Self::Rdb { .. } => {
                 "take the backup again; if that fails as well, look for damage with redis-check-rdb on the server"
             }
-            Self::NoPlace => "add --to FILE (such as /var/lib/redis/dump.rdb)",
+            Self::Stored { source: rdb::Error::UnknownType { .. }, .. } => "restore the file with --to",
+            Self::Stored { .. } => "restore another backup; 'holdfast verify' says which are sound",
+            Self::Restore { reply, .. } => {
+                return Some(format!("{}; then empty the server (FLUSHALL) and begin anew", restoring(reply)));
+            }
+            Self::NoPlace => "add --to FILE (such as /var/lib/redis/dump.rdb), or --into URL for a server that runs and is empty",
             Self::NotRestored(_, hint) => hint,
             Self::Unexpected { .. } | Self::File { .. } | Self::Interrupted(_) => return None,
         };

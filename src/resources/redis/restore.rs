@@ -1,9 +1,11 @@
-//! Restores of a Redis server's data: into the file that a stopped server loads.
+//! Restores of a Redis server's data: into the file that a stopped server loads, or into a server that runs and is empty.
 
 mod file;
+mod into;
 mod site;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use super::error::{Error, Result};
 use super::resource::Server;
@@ -15,6 +17,10 @@ use crate::resources::{self, RestorePlan, Run};
 pub struct RestoreRequest {
     /// Whether a file that is there may be replaced.
     pub apply: bool,
+    /// The server to restore into, instead of a file.
+    pub into: Option<String>,
+    /// The file with the password for that server.
+    pub into_password_file: Option<PathBuf>,
 }
 
 /// Finds out what a restore would do.
@@ -26,8 +32,14 @@ pub(super) async fn plan(
     request: &RestoreRequest,
 ) -> Result<Box<dyn RestorePlan>> {
     let stored = Stored::of(run, backup)?;
-    let to = to.ok_or(Error::NoPlace)?;
-    Ok(Box::new(file::plan(run, server, stored, &to, request.apply).await?))
+    match (to, &request.into) {
+        (None, None) => Err(Error::NoPlace),
+        (Some(_), Some(_)) => {
+            Err(Error::NotRestored("two places were given".to_owned(), "give --to FILE or --into URL, not both"))
+        }
+        (Some(to), None) => Ok(Box::new(file::plan(run, server, stored, &to, request.apply).await?)),
+        (None, Some(_)) => Ok(Box::new(into::plan(run, server, stored, request).await?)),
+    }
 }
 
 /// The file of a backup as it is stored.
@@ -36,6 +48,7 @@ struct Stored {
     backup: BackupEntry,
     object: BackupObject,
     detail: RedisBackup,
+    key: String,
 }
 
 impl Stored {
@@ -49,8 +62,8 @@ impl Stored {
         };
         let key = backups.key(&backup.id, &detail.rdb);
         let object = backup.object(&detail.rdb).cloned();
-        let object = object.ok_or_else(|| damaged(key, "the catalog entry does not list it"))?;
-        Ok(Self { backup: backup.clone(), object, detail: detail.clone() })
+        let object = object.ok_or_else(|| damaged(key.clone(), "the catalog entry does not list it"))?;
+        Ok(Self { backup: backup.clone(), object, detail: detail.clone(), key })
     }
 
     async fn content(&self, run: &Run) -> Result<Content> {
