@@ -4,9 +4,11 @@ mod redis {
     mod data;
     mod format;
     mod into;
+    mod load;
     mod memory;
     mod restore;
     mod site;
+    mod tls;
     mod transfer;
     mod whole;
 }

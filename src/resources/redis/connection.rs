@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::error::{Error, Result};
 use super::message::{self, LINE_BYTES_MAX, Opening, Reply};
-use super::tls::Certificates;
+use super::tls::{self, Certificates};
 use crate::config::{RedisPlace, RedisUrl};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -100,7 +100,12 @@ impl Connection {
     }
 
     pub(super) fn io(&self, doing: &'static str, source: io::Error) -> Error {
-        Error::Io { server: self.server.clone(), doing, source }
+        let server = self.server.clone();
+        // With TLS 1.3 a server says only now that it does not accept our certificate.
+        match tls::refusal(&source) {
+            Some(detail) => Error::Tls { server, detail },
+            None => Error::Io { server, doing, source },
+        }
     }
 
     pub(super) fn silent(&self, doing: &'static str, limit: Duration) -> Error {

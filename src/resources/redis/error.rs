@@ -183,7 +183,9 @@ impl Explained for Error {
             Self::Repository(error) => return error.hint(),
             Self::Config(error) => return error.hint().map(str::to_owned),
             Self::Io { .. } => "is the server up, and is the url right? A server with TLS needs rediss://, one without redis://",
-            Self::Silent { .. } => "is the server up, and does the network let it answer?",
+            Self::Silent { .. } => {
+                "is the server up, and does the network let it answer? One without TLS does not answer to rediss://"
+            }
             Self::Tls { .. } => "see tls_root_certificate, tls_certificate and tls_key in docs/configuration.md",
             Self::Refused { reply, .. } => answer(reply)?.0,
             Self::Cut { .. } => "see the server's log; nothing was listed, and the next backup begins anew",

@@ -75,6 +75,12 @@ fn system_roots() -> Result<RootCertStore, String> {
     }
 }
 
+/// What the other side, or we, have against the encrypted connection that an error is of; none where it is an error of another sort.
+pub(super) fn refusal(error: &std::io::Error) -> Option<String> {
+    error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(explain(error))
+}
+
 fn explain(error: &std::io::Error) -> String {
     use rustls::{CertificateError, Error};
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());

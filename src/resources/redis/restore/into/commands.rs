@@ -40,7 +40,7 @@ pub(super) fn encode(source: impl Read, survey: &Survey, hand_on: &mut dyn FnMut
     loop {
         match reader.next_item()? {
             Item::Key(key) => {
-                encoder.key(&mut reader, key, survey.large.get(&number).copied())?;
+                encoder.key(&mut reader, &key, survey.large.get(&number).copied())?;
                 number += 1;
             }
             Item::Library => encoder.library(&mut reader)?,
@@ -54,7 +54,7 @@ pub(super) fn encode(source: impl Read, survey: &Survey, hand_on: &mut dyn FnMut
 }
 
 impl Encoder<'_> {
-    fn key<R: Read>(&mut self, reader: &mut Reader<R>, key: Key, large: Option<Large>) -> Result<()> {
+    fn key<R: Read>(&mut self, reader: &mut Reader<R>, key: &Key, large: Option<Large>) -> Result<()> {
         let now = now_ms();
         if key.expires_at_ms.is_some_and(|at| at <= now) {
             self.tally.expired += 1;
@@ -68,12 +68,12 @@ impl Encoder<'_> {
         let name = key.name.as_deref().ok_or_else(|| unnamed(reader.position()))?;
         self.tally.keys += 1;
         self.tally.short_lived += u64::from(key.expires_at_ms.is_some_and(|at| at <= now + HOUR_MS));
-        self.begin_restore(&key, name);
+        self.begin_restore(key, name);
         match large {
             Some(large) => self.large_value(reader, key.kind, large)?,
             None => self.small_value(reader, key.kind)?,
         }
-        self.end_restore(&key);
+        self.end_restore(key);
         let shown: String = name.escape_ascii().to_string().chars().take(SHOWN_CHARS).collect();
         self.batch.commands.push(format!("RESTORE of key '{shown}' of database {}", key.database));
         if self.batch.bytes.len() >= BATCH_BYTES { self.flush() } else { Ok(()) }
