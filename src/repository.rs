@@ -27,9 +27,10 @@ use bytes::Bytes;
 
 pub use acknowledgements::Acknowledgement;
 pub use backups::{
-    BackupEntry, BackupId, BackupIdError, BackupObject, Backups, CommandBackup, Content, Detail, Draft, DumpBackup, DumpFormat,
-    EntryKind, EntryPath, FilesBackup, FramedObject, Leftover, ObjectWriter, OnStored, OpenObject, PackArchive, PackEntry,
-    PackIndex, PackName, PostgresBackup, RedisBackup, RedisPosition, Tablespace, WriteLimits, Writers, WrittenObject,
+    BackupEntry, BackupId, BackupIdError, BackupObject, Backups, BucketBackup, CommandBackup, Content, Detail, Draft, DumpBackup,
+    DumpFormat, EntryKind, EntryPath, FilesBackup, FramedObject, KeptContent, Leftover, Needed, ObjectWriter, OnStored,
+    OpenObject, PackArchive, PackEntry, PackIndex, PackName, PostgresBackup, RedisBackup, RedisPosition, Tablespace, WriteLimits,
+    Writers, WrittenObject,
 };
 pub use conflicts::Conflict;
 pub use encryption::{Encryption, Sample};

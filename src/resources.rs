@@ -4,6 +4,7 @@
 //! when everything of it is stored and checked; of one that fails or is cancelled, the content is removed. A restore is planned first,
 //! and what carries the plan out decides nothing. `docs/architecture.md` says how a kind is added.
 
+pub mod bucket;
 pub mod command;
 pub mod dump;
 mod failure;
@@ -109,6 +110,8 @@ pub enum RestoreOptions {
     None,
     /// For a cluster.
     Postgres(Box<postgres::RestoreRequest>),
+    /// For the objects of a bucket.
+    Bucket(bucket::RestoreRequest),
     /// For the output of a program.
     Command(command::RestoreRequest),
     /// For the data of a Redis server.

@@ -27,9 +27,12 @@ pub struct Proxy {
     state: Arc<State>,
 }
 
-#[derive(Debug)]
+/// Told of each HTTP request, by its first line, before the request is passed on.
+type Watcher = Box<dyn FnMut(&str) + Send>;
+
 struct State {
     target: u16,
+    watcher: Mutex<Option<Watcher>>,
     /// The fault, and how many more connections it strikes.
     fault: Mutex<Option<(Fault, usize)>>,
     /// How many bytes per second each connection takes from its client; 0: all that come.
@@ -46,7 +49,13 @@ impl Proxy {
     pub fn to(target: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("open a port for a proxy");
         let port = listener.local_addr().expect("a listener has an address").port();
-        let state = Arc::new(State { target, fault: Mutex::default(), speed: AtomicU64::new(0), ended: AtomicBool::new(false) });
+        let state = Arc::new(State {
+            target,
+            watcher: Mutex::default(),
+            fault: Mutex::default(),
+            speed: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+        });
         let shared = Arc::clone(&state);
         thread::spawn(move || accept(&listener, &shared));
         Self { port, state }
@@ -74,6 +83,11 @@ impl Proxy {
         self.state.speed.store(bytes_per_second, Ordering::Relaxed);
     }
 
+    /// Lets `watcher` see the first line of each HTTP request before it is passed on.
+    pub fn watch(&self, watcher: impl FnMut(&str) + Send + 'static) {
+        *self.state.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(watcher));
+    }
+
     /// Passes everything on again.
     pub fn heal(&self) {
         *self.state.fault() = None;
@@ -83,6 +97,12 @@ impl Proxy {
     #[must_use]
     pub fn pending(&self) -> usize {
         self.state.fault().map_or(0, |(_, times)| times)
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("target", &self.target).field("fault", &self.fault).finish_non_exhaustive()
     }
 }
 
@@ -114,6 +134,14 @@ impl State {
             speed @ 1.. if direction == Direction::Request => Duration::from_micros(bytes as u64 * 1_000_000 / speed),
             _ => Duration::ZERO,
         }
+    }
+
+    /// Shows the watcher the requests that begin in what has come; a request is taken to come in one piece up to the end of its first line.
+    fn show(&self, bytes: &[u8]) {
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(watcher) = watcher.as_mut() else { return };
+        let text = String::from_utf8_lossy(bytes);
+        text.split("\r\n").filter(|line| line.ends_with(" HTTP/1.1")).for_each(watcher);
     }
 
     fn stalls(&self) -> bool {
@@ -172,6 +200,9 @@ fn copy(from: &mut TcpStream, to: &mut TcpStream, direction: Direction, state: &
         }
         while direction == Direction::Answer && state.stalls() {
             thread::sleep(Duration::from_millis(10));
+        }
+        if direction == Direction::Request {
+            state.show(&buffer[..read]);
         }
         thread::sleep(state.pause(read, direction));
         let Some(allowance) = state.allowance(direction) else {

@@ -23,6 +23,16 @@ pub struct SeaweedFs {
     running: Option<Running>,
     ports: [FreePort; 8],
     scratch: Scratch,
+    identities: Vec<Identity>,
+}
+
+/// Somebody whom the server knows.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The access key's id; its secret is `SeaweedFs::SECRET_ACCESS_KEY`.
+    pub access_key_id: &'static str,
+    /// What it may do: `Read`, `Write`, `List`, `Tagging`, `Admin`, each perhaps with `:BUCKET`.
+    pub actions: &'static [&'static str],
 }
 
 #[derive(Debug)]
@@ -39,7 +49,7 @@ impl Drop for Running {
 }
 
 impl SeaweedFs {
-    /// The one identity that the server knows; it may do everything.
+    /// The identity that may do everything; by default the only one that the server knows.
     pub const ACCESS_KEY_ID: &str = "holdfast";
     /// Its secret.
     pub const SECRET_ACCESS_KEY: &str = "holdfast-secret";
@@ -50,8 +60,17 @@ impl SeaweedFs {
     /// When SeaweedFS is not installed or does not start.
     #[must_use]
     pub fn start() -> Self {
-        let scratch = Scratch::new();
-        let mut server = Self { running: None, ports: std::array::from_fn(|_| FreePort::take()), scratch };
+        Self::start_with(&[])
+    }
+
+    /// The same with further identities.
+    ///
+    /// # Panics
+    /// As `start`.
+    #[must_use]
+    pub fn start_with(identities: &[Identity]) -> Self {
+        let (scratch, identities) = (Scratch::new(), identities.to_vec());
+        let mut server = Self { running: None, ports: std::array::from_fn(|_| FreePort::take()), scratch, identities };
         server.restart();
         server
     }
@@ -92,7 +111,7 @@ impl SeaweedFs {
         let path = self.scratch.path();
         let data = path.join("data");
         fs::create_dir_all(&data).expect("create the data directory of SeaweedFS");
-        fs::write(path.join("s3.json"), identities()).expect("write the identities of SeaweedFS");
+        fs::write(path.join("s3.json"), identities(&self.identities)).expect("write the identities of SeaweedFS");
         let log = File::options().create(true).append(true).open(path.join("log")).expect("open the log of SeaweedFS");
         let mut command = Command::new(program());
         command.args(["server", "-master.telemetry=false", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]);
@@ -130,12 +149,14 @@ impl SeaweedFs {
     }
 }
 
-fn identities() -> String {
-    format!(
-        r#"{{"identities":[{{"name":"holdfast","credentials":[{{"accessKey":"{}","secretKey":"{}"}}],"actions":["Admin","Read","Write","List","Tagging"]}}]}}"#,
-        SeaweedFs::ACCESS_KEY_ID,
-        SeaweedFs::SECRET_ACCESS_KEY
-    )
+fn identities(others: &[Identity]) -> String {
+    let all = Identity { access_key_id: SeaweedFs::ACCESS_KEY_ID, actions: &["Admin", "Read", "Write", "List", "Tagging"] };
+    let identity = |Identity { access_key_id: key, actions }: &Identity| {
+        let secret = SeaweedFs::SECRET_ACCESS_KEY;
+        format!(r#"{{"name":"{key}","credentials":[{{"accessKey":"{key}","secretKey":"{secret}"}}],"actions":{actions:?}}}"#)
+    };
+    let known: Vec<String> = std::iter::once(&all).chain(others).map(identity).collect();
+    format!(r#"{{"identities":[{}]}}"#, known.join(","))
 }
 
 fn program() -> PathBuf {

@@ -7,7 +7,9 @@ use serde::Serialize;
 use super::output::{bytes, table};
 use super::{Context, Outcome, exit};
 use crate::pg::{Lsn, SystemId, TimelineId};
-use crate::repository::{BackupEntry, BackupId, Damaged, Detail, DumpBackup, DumpFormat, FilesBackup, RedisBackup, ResourceName};
+use crate::repository::{
+    BackupEntry, BackupId, BucketBackup, Damaged, Detail, DumpBackup, DumpFormat, FilesBackup, RedisBackup, ResourceName,
+};
 
 /// What `backups` takes.
 #[derive(Args)]
@@ -62,6 +64,11 @@ pub(super) enum Own {
         databases: Option<u64>,
         offset: Option<u64>,
     },
+    Bucket {
+        objects: u64,
+        read_objects: u64,
+        left_out: u64,
+    },
     Command {},
 }
 
@@ -91,6 +98,9 @@ impl From<&Detail> for Own {
                 server_version: backup.server_version,
                 files: backup.files,
             },
+            Detail::Bucket(BucketBackup { objects, read_objects, left_out, .. }) => {
+                Self::Bucket { objects: *objects, read_objects: *read_objects, left_out: *left_out }
+            }
             Detail::Files(FilesBackup { files, directories, links, skipped, .. }) => {
                 Self::Files { files: *files, directories: *directories, links: *links, skipped: *skipped }
             }
@@ -122,6 +132,10 @@ impl Own {
         match self {
             Self::Postgres { timeline, start_lsn, stop_lsn, server_version, .. } => {
                 format!("PostgreSQL {}, WAL {start_lsn} to {stop_lsn} on timeline {timeline}", version(*server_version))
+            }
+            Self::Bucket { objects, read_objects, left_out } => {
+                let without = if *left_out > 0 { format!(", {left_out} LEFT OUT") } else { String::new() };
+                format!("{objects} objects, {read_objects} of them read{without}")
             }
             Self::Files { files, directories, links, .. } => format!("{files} files, {directories} directories, {links} links"),
             Self::Dump { server_version, tables, globals, .. } => {

@@ -17,7 +17,7 @@ use crate::repository::{BackupId, ResourceKind, ResourceName};
 pub(super) struct Options {
     /// What to restore, as in postgres/main [default: the only one in the configuration]
     resource: Option<ResourceName>,
-    /// Where to: for a cluster a directory, new or empty; for files a directory [default: where they were]; for a Redis server a file or its directory; for a program's output a file, or - for standard output; for a dump a database's name or connection string, a file (with a slash in its path), or -
+    /// Where to: for a cluster a directory, new or empty; for files a directory [default: where they were]; for a bucket s3://BUCKET[/PREFIX] [default: its own] or a directory; for a Redis server a file or its directory; for a program's output a file, or - for standard output; for a dump a database's name or connection string, a file (with a slash in its path), or -
     #[arg(long, value_name = "PLACE")]
     to: Option<OsString>,
     /// The backup to restore or to begin with [default: the newest; for a cluster the newest before the target]
@@ -29,10 +29,15 @@ pub(super) struct Options {
     /// Change what is there: without it, a restore that would do so only shows what it would do
     #[arg(long)]
     apply: bool,
+    /// Remove what is there and not in the backup (files and buckets)
+    #[arg(long)]
+    delete_extra: bool,
     #[command(flatten)]
     cluster: Option<cluster::ClusterOptions>,
     #[command(flatten)]
     files: Option<FilesOptions>,
+    #[command(flatten)]
+    bucket: Option<BucketOptions>,
     #[command(flatten)]
     redis: Option<RedisOptions>,
 }
@@ -56,9 +61,18 @@ struct FilesOptions {
     /// Restore only this path, as it was when it was backed up, and what is below it; may be repeated
     #[arg(long, value_name = "PATH")]
     only: Vec<PathBuf>,
-    /// Remove what the backup does not have
-    #[arg(long)]
-    delete_extra: bool,
+}
+
+/// What `restore` takes for buckets.
+#[derive(Args)]
+#[command(next_help_heading = "Buckets")]
+struct BucketOptions {
+    /// Restore only the objects whose keys begin so
+    #[arg(long, value_name = "PREFIX")]
+    prefix: Option<String>,
+    /// Restore only the object of this key
+    #[arg(long, value_name = "KEY", conflicts_with = "prefix")]
+    key: Option<String>,
 }
 
 pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
@@ -79,6 +93,8 @@ impl Options {
         let given = [
             (self.cluster.is_some(), ResourceKind::Postgres),
             (self.files.is_some(), ResourceKind::Files),
+            (self.bucket.is_some(), ResourceKind::Bucket),
+            (self.delete_extra && resource.kind() != ResourceKind::Bucket, ResourceKind::Files),
             (self.redis.is_some(), ResourceKind::Redis),
         ];
         let foreign = given.into_iter().find(|(given, kind)| *given && *kind != resource.kind()).map(|(_, kind)| kind);

@@ -6,8 +6,7 @@ use super::{Config, Error, Result};
 use crate::repository::ResourceKind;
 
 /// What later versions configure; said plainly, because to ignore it could store a secret in the clear or keep nothing.
-const NOT_YET: [(&str, &str); 4] =
-    [("copies", "offsite copies"), ("alerts", "alerts"), ("drill", "scheduled drills"), ("bucket", "buckets as resources")];
+const NOT_YET: [(&str, &str); 3] = [("copies", "offsite copies"), ("alerts", "alerts"), ("drill", "scheduled drills")];
 
 /// Where the configuration is when none is named: `HOLDFAST_CONFIG`, or `/etc/holdfast/holdfast.toml`.
 #[must_use]
@@ -66,7 +65,7 @@ fn line_of_section(text: &str, kind: ResourceKind, name: &str) -> usize {
 }
 
 /// Whether there is something before an `@` in the part of a URL that names the host.
-fn holds_user_info(url: &str) -> bool {
+pub(super) fn holds_user_info(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or_default().contains('@')
 }
@@ -176,6 +175,23 @@ mod tests {
         let watched = refusal(&format!("{encrypted}{section}on_change = true\n"));
         assert!(watched.contains(":7: that the output would differ shows only when the program is run"), "{watched}");
         assert!(refusal(&format!("{encrypted}[command.secrets]\nrun = []\n")).contains(":7: run names no program"));
+    }
+
+    #[test]
+    fn a_bucket_that_is_none_or_holds_the_repository_is_refused_with_the_line() {
+        let bucket = |source: &str| format!("[bucket.a]\nsource = {{ {source} }}\n");
+        assert!(refusal(&format!("{GOOD}{}", bucket("url = \"/a\""))).contains(":5: the source is no bucket"));
+        let shown = bucket("url = \"s3://a\", endpoint = \"http://key:hush-hush@host\"");
+        let message = refusal(&format!("{GOOD}{shown}"));
+        assert!(message.contains(":5: the endpoint holds user information") && !message.contains("hush"), "{message}");
+        let repository = |url: &str| format!("[repository]\nurl = \"{url}\"\n");
+        for (url, source) in [("s3://a/b", "s3://a"), ("s3://a/b", "s3://a/b"), ("s3://a", "s3://a")] {
+            let text = format!("{}{}", repository(url), bucket(&format!("url = \"{source}\"")));
+            assert!(refusal(&text).contains(":3: the repository lies in this source"), "{url} {source}");
+        }
+        let good = format!("{}{}", repository("s3://a/b"), bucket("url = \"s3://a/bc\""));
+        let config = parse(&good, Path::new("/c")).expect("a valid configuration");
+        assert_eq!(config.resources().map(|name| name.to_string()).collect::<Vec<_>>(), ["bucket/a"]);
     }
 
     #[test]

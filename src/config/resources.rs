@@ -5,8 +5,10 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Config, Duration, Keep, Objectives, OnChange, Pattern, Schedule, Secret};
+use super::load::holds_user_info;
+use super::{Config, Duration, Keep, Objectives, OnChange, Pattern, Result, Schedule, Secret, StoreUrl, UploadChecksum};
 use crate::repository::{ResourceKind, ResourceName};
+use crate::storage::s3;
 
 /// `[files.NAME]`: trees of files.
 #[derive(Clone, Debug, Deserialize)]
@@ -56,6 +58,71 @@ pub struct Command {
     pub objectives: Objectives,
 }
 
+/// `[bucket.NAME]`: the objects of a bucket.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bucket {
+    /// Which objects.
+    pub source: BucketSource,
+    /// What is left out: patterns of keys.
+    #[serde(default)]
+    pub exclude: Vec<Pattern>,
+    /// When it is backed up.
+    pub schedule: Option<Schedule>,
+    /// Which backups are kept; all of them where it is not given.
+    pub keep: Option<Keep>,
+    /// What it has to keep to.
+    #[serde(default)]
+    pub objectives: Objectives,
+}
+
+/// Where the objects of a bucket are, and how they are reached.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BucketSource {
+    /// `s3://bucket`, or `s3://bucket/prefix` for the keys that begin with `prefix/`.
+    pub url: StoreUrl,
+    /// The service's endpoint; that of AWS where none is given.
+    pub endpoint: Option<String>,
+    /// The service's region.
+    pub region: Option<String>,
+    /// Whether the bucket stands in the path instead of the host name; true by default with an endpoint of one's own.
+    pub path_style: Option<bool>,
+    /// The checksum that the service verifies each upload of a restore with.
+    #[serde(default)]
+    pub upload_checksum: UploadChecksum,
+    /// Credentials; by default those of the AWS credential chain.
+    pub access_key_id: Option<Secret>,
+    /// The secret that belongs to `access_key_id`.
+    pub secret_access_key: Option<Secret>,
+    /// The token of temporary keys.
+    pub session_token: Option<Secret>,
+}
+
+impl BucketSource {
+    /// How another bucket, or another part of this one, is reached in the same way, with secrets revealed.
+    ///
+    /// # Errors
+    /// When a secret cannot be had.
+    pub fn options(&self, bucket: &str, prefix: &str) -> Result<s3::Options> {
+        let reveal = |secret: &Option<Secret>| secret.as_ref().map(Secret::reveal).transpose();
+        let session_token = reveal(&self.session_token)?;
+        let keys = reveal(&self.access_key_id)?.zip(reveal(&self.secret_access_key)?);
+        Ok(s3::Options {
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            path_style: self.path_style,
+            checksum: self.upload_checksum.into(),
+            credentials: keys.map(|(access_key_id, secret_access_key)| s3::Credentials {
+                access_key_id,
+                secret_access_key,
+                session_token,
+            }),
+            ..s3::Options::new(bucket, prefix)
+        })
+    }
+}
+
 const fn default_timeout() -> Duration {
     Duration(std::time::Duration::from_secs(60))
 }
@@ -79,12 +146,17 @@ impl Config {
         self.files.iter().filter_map(|(name, section)| Some((ResourceName::new(ResourceKind::Files, name).ok()?, section)))
     }
 
+    /// The buckets with their resource names. Names were checked when the file was read.
+    pub fn buckets(&self) -> impl Iterator<Item = (ResourceName, &Bucket)> {
+        self.bucket.iter().filter_map(|(name, section)| Some((ResourceName::new(ResourceKind::Bucket, name).ok()?, section)))
+    }
+
     /// What is wrong among the resources: the kind and name of the section, and why.
     pub(super) fn wrong_resource(&self) -> Option<(ResourceKind, String, String)> {
         let names = self.names().map(|(kind, name)| (kind, name, ResourceName::new(kind, name)));
         let mut wrong = names.filter_map(|(kind, name, parsed)| Some((kind, name.to_owned(), parsed.err()?.to_string())));
         let wrong = wrong.next().or_else(|| self.wrong_paths()).or_else(|| self.wrong_command());
-        wrong.or_else(|| self.wrong_dump()).or_else(|| self.wrong_redis())
+        wrong.or_else(|| self.wrong_dump()).or_else(|| self.wrong_redis()).or_else(|| self.wrong_bucket())
     }
 
     /// The kinds and names of all sections.
@@ -94,7 +166,8 @@ impl Config {
         let commands = self.command.keys().map(|name| (ResourceKind::Command, name.as_str()));
         let redis = self.redis.keys().map(|name| (ResourceKind::Redis, name.as_str()));
         let dumps = self.dump.keys().map(|name| (ResourceKind::Dump, name.as_str()));
-        clusters.chain(redis).chain(files).chain(commands).chain(dumps)
+        let buckets = self.bucket.keys().map(|name| (ResourceKind::Bucket, name.as_str()));
+        clusters.chain(buckets).chain(redis).chain(files).chain(commands).chain(dumps)
     }
 
     /// A program that is none, or whose output would lie in the clear.
@@ -113,6 +186,31 @@ impl Config {
             self.encryption.recipients.is_empty().then_some(clear)
         };
         self.command.iter().find_map(|(name, section)| Some((ResourceKind::Command, name.clone(), wrong(section)?.to_owned())))
+    }
+
+    /// A source that is no bucket, that shows secrets, or in which the backups themselves would lie.
+    fn wrong_bucket(&self) -> Option<(ResourceKind, String, String)> {
+        let within = |outer: &str, inner: &str| outer.is_empty() || inner == outer || inner.starts_with(&format!("{outer}/"));
+        let wrong = |section: &Bucket| {
+            let BucketSource { url, endpoint, .. } = &section.source;
+            let StoreUrl::S3 { bucket, prefix } = url else {
+                return Some("the source is no bucket; write it as in source = { url = \"s3://bucket/prefix\" }");
+            };
+            if endpoint.as_deref().is_some_and(holds_user_info) {
+                return Some(
+                    "the endpoint holds user information, which would be shown in logs; use access_key_id and secret_access_key",
+                );
+            }
+            match &self.repository.url {
+                StoreUrl::S3 { bucket: own, prefix: inner }
+                    if own == bucket && self.repository.endpoint == *endpoint && within(prefix, inner) =>
+                {
+                    Some("the repository lies in this source: every backup would back up the ones before it")
+                }
+                _ => None,
+            }
+        };
+        self.bucket.iter().find_map(|(name, section)| Some((ResourceKind::Bucket, name.clone(), wrong(section)?.to_owned())))
     }
 
     /// Paths that are no absolute plain paths, that are in two resources, or one within the other.

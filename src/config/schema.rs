@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Command, Dump, Duration, EncryptionSection, Error, Files, Keep, Objectives, Period, Redis, Result, Schedule, Secret,
+    Bucket, Command, Dump, Duration, EncryptionSection, Error, Files, Keep, Objectives, Period, Redis, Result, Schedule, Secret,
     StoreUrl, Zone,
 };
 use crate::codec::Compression;
@@ -36,6 +36,9 @@ pub struct Config {
     /// The Redis servers, by name.
     #[serde(default)]
     pub redis: BTreeMap<String, Redis>,
+    /// The buckets, by name.
+    #[serde(default)]
+    pub bucket: BTreeMap<String, Bucket>,
     /// Trees of files, by name.
     #[serde(default)]
     pub files: BTreeMap<String, Files>,
@@ -105,6 +108,15 @@ pub enum UploadChecksum {
     Crc32,
     /// For a service that refuses the header.
     None,
+}
+
+impl From<UploadChecksum> for s3::UploadChecksum {
+    fn from(wanted: UploadChecksum) -> Self {
+        match wanted {
+            UploadChecksum::Crc32 => Self::Crc32,
+            UploadChecksum::None => Self::None,
+        }
+    }
 }
 
 /// `[agent]`
@@ -207,7 +219,8 @@ impl Config {
     pub fn resources(&self) -> impl Iterator<Item = ResourceName> {
         let others = self.files().map(|(name, _)| name).chain(self.commands().map(|(name, _)| name));
         let others = others.chain(self.dumps().map(|(name, _)| name));
-        self.clusters().map(|(name, _)| name).chain(self.redis().map(|(name, _)| name)).chain(others)
+        let buckets = self.buckets().map(|(name, _)| name);
+        self.clusters().map(|(name, _)| name).chain(buckets).chain(self.redis().map(|(name, _)| name)).chain(others)
     }
 
     /// The name of one resource; where none is named, of the only one there is.
@@ -269,10 +282,7 @@ impl RepositorySection {
                 ServerSideEncryption::Aes256 => s3::Encryption::Aes256,
                 ServerSideEncryption::Kms => s3::Encryption::Kms { key_id: self.sse_kms_key_id.clone() },
             }),
-            checksum: match self.upload_checksum {
-                UploadChecksum::Crc32 => s3::UploadChecksum::Crc32,
-                UploadChecksum::None => s3::UploadChecksum::None,
-            },
+            checksum: self.upload_checksum.into(),
             credentials: keys.map(|(access_key_id, secret_access_key)| s3::Credentials {
                 access_key_id,
                 secret_access_key,

@@ -46,6 +46,13 @@ impl Config {
                 keep_wal: None,
                 objectives: section.objectives,
             }),
+            ResourceKind::Bucket => self.bucket.get(resource.name()).map(|section| Upkeep {
+                schedule: section.schedule.as_ref(),
+                on_change: None,
+                keep: section.keep.as_ref(),
+                keep_wal: None,
+                objectives: section.objectives,
+            }),
             ResourceKind::Redis => self.redis.get(resource.name()).map(|section| Upkeep {
                 schedule: section.schedule.as_ref(),
                 on_change: None,
@@ -60,7 +67,6 @@ impl Config {
                 keep_wal: None,
                 objectives: section.objectives,
             }),
-            ResourceKind::Bucket => None,
         }
     }
 

@@ -8,18 +8,20 @@ mod open;
 mod pack;
 mod path;
 mod reader;
+mod shared;
 mod writer;
 
 pub use draft::{Draft, Leftover};
 pub use entry::{
-    BackupEntry, BackupObject, CommandBackup, Detail, DumpBackup, DumpFormat, FilesBackup, FramedObject, PostgresBackup,
-    RedisBackup, RedisPosition, Tablespace,
+    BackupEntry, BackupObject, BucketBackup, CommandBackup, Detail, DumpBackup, DumpFormat, FilesBackup, FramedObject,
+    KeptContent, PostgresBackup, RedisBackup, RedisPosition, Tablespace,
 };
 pub use id::{BackupId, BackupIdError};
 pub use open::OpenObject;
 pub use pack::{EntryKind, PackArchive, PackEntry, PackIndex, PackName};
 pub use path::EntryPath;
 pub use reader::Content;
+pub use shared::Needed;
 pub use writer::{ObjectWriter, OnStored, WriteLimits, Writers, WrittenObject};
 
 use futures_util::{StreamExt, stream};

@@ -39,6 +39,12 @@ impl ResourceKind {
         }
     }
 
+    /// Whether a backup may need content that earlier backups have stored.
+    #[must_use]
+    pub const fn shares_content(self) -> bool {
+        matches!(self, Self::Bucket)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }

@@ -1,6 +1,6 @@
 //! What goes wrong with a resource, whatever its kind.
 
-use crate::repository::{self, Leftover};
+use crate::repository::{self, BackupId, Leftover};
 
 /// The result of what is done with a resource.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -65,6 +65,12 @@ pub(super) enum Common {
         /// What was not removed of it.
         leftover: Option<Leftover>,
     },
+    /// Retention was faster.
+    #[error("backup {id} was removed by retention since the plan was made")]
+    Removed {
+        /// Which one.
+        id: BackupId,
+    },
     /// It was asked to stop.
     #[error("cancelled")]
     Cancelled,
@@ -83,6 +89,7 @@ impl Explained for Common {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NotListed { error, .. } => error.hint(),
+            Self::Removed { .. } => Some("choose another backup; 'holdfast hold' keeps one".to_owned()),
             Self::Cancelled => None,
         }
     }

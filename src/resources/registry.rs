@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Resource, command, dump, files, postgres, redis};
+use super::{Resource, bucket, command, dump, files, postgres, redis};
 use crate::config::{self, Config};
 use crate::repository::ResourceName;
 
@@ -11,6 +11,7 @@ use crate::repository::ResourceName;
 pub fn all(config: &Config) -> Vec<Arc<dyn Resource>> {
     let mut all: Vec<Arc<dyn Resource>> = Vec::new();
     all.extend(config.clusters().map(|(name, section)| Arc::new(postgres::Cluster::new(name, section, &config.path)) as _));
+    all.extend(config.buckets().map(|(name, section)| Arc::new(bucket::Objects::new(name, section)) as _));
     all.extend(config.redis().map(|(name, section)| Arc::new(redis::Server::new(name, section)) as _));
     all.extend(config.files().map(|(name, section)| Arc::new(files::Trees::new(name, section)) as _));
     all.extend(config.commands().map(|(name, section)| Arc::new(command::Output::new(name, section)) as _));

@@ -6,7 +6,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::Common;
 use super::{Error, Progress, Result};
-use crate::repository::{BackupEntry, BackupId, Draft, Repository, ResourceName, WriteLimits};
+use crate::repository::{
+    Acquired, BackupEntry, BackupId, Draft, HeldLease, LeaseName, Protects, Repository, ResourceName, Terms, WriteLimits,
+};
+use crate::sys::host;
 
 /// What a backup, a check or a restore works with.
 #[derive(Debug, Clone)]
@@ -62,6 +65,38 @@ impl Run {
             () = self.cancelled.cancelled() => Err(Common::Cancelled.into()),
             done = work => done.map_err(Into::into),
         }
+    }
+
+    /// Takes a lease on a backup that is to be restored, and makes sure that it is still listed: from then on retention leaves alone what it
+    /// needs. `None` where the store cannot be written to, which keeps nobody from restoring.
+    ///
+    /// # Errors
+    /// When retention has removed the backup, or the store fails.
+    pub async fn protect(&self, resource: &ResourceName, id: &BackupId) -> Result<Option<HeldLease>> {
+        let terms = Terms {
+            name: LeaseName::restore(host::mark()),
+            purpose: format!("restoring backup {id}"),
+            protects: Protects::Backup(id.clone()),
+            lease: self.repository.lease_time(),
+            take_over: false,
+        };
+        let backups = self.repository.backups(resource);
+        let lease = match backups.leases().acquire(&terms).await {
+            Ok(Acquired::Ours(lease)) => Some(lease.keep()),
+            Ok(Acquired::Held(_)) => None,
+            Err(error) => {
+                tracing::warn!("retention is not told of this restore, and may remove what it needs: {error}");
+                None
+            }
+        };
+        // In this order: retention takes a backup off the catalog first, and looks at the leases then.
+        if backups.is_listed(id).await? {
+            return Ok(lease);
+        }
+        if let Some(lease) = lease {
+            lease.release().await;
+        }
+        Err(Common::Removed { id: id.clone() }.into())
     }
 
     /// Ends a backup: lists it, or removes what was stored of it. Its writers must have been dropped.

@@ -4,7 +4,7 @@ use futures_util::TryStreamExt;
 use serde::Serialize;
 
 use super::{Result, Run};
-use crate::repository::{self, BackupEntry, BackupId, BackupObject, Content, ResourceName};
+use crate::repository::{self, BackupEntry, BackupId, BackupObject, Backups, Content, ResourceName};
 
 /// What reading a backup back has shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -125,9 +125,13 @@ impl Verified {
     /// When the store fails in such a way that nothing is known.
     pub async fn read_stored(&mut self, run: &Run, backup: &BackupEntry, object: &BackupObject) -> Result<bool> {
         let backups = run.repository.backups(&backup.resource);
-        let check = async { Ok::<_, super::Error>(backups.check_stored(&backup.id, object, |_| ()).await) };
+        self.read_stored_of(run, &backups, &backup.id, object).await
+    }
+
+    async fn read_stored_of(&mut self, run: &Run, backups: &Backups, id: &BackupId, object: &BackupObject) -> Result<bool> {
+        let check = async { Ok::<_, super::Error>(backups.check_stored(id, object, |_| ()).await) };
         let outcome = run.until_cancelled(check).await?;
-        let sound = self.note(&backups.key(&backup.id, &object.name), outcome)?.is_some();
+        let sound = self.note(&backups.key(id, &object.name), outcome)?.is_some();
         if sound {
             run.progress.done(object.plain_bytes);
             self.objects += 1;
@@ -144,21 +148,27 @@ impl Verified {
         run.progress.expect(backup.objects.iter().map(|object| object.plain_bytes).sum());
         let backups = run.repository.backups(&backup.resource);
         for object in &backup.objects {
-            if backup.object(&format!("{}.frames", object.name)).is_none() {
-                self.read_stored(run, backup, object).await?;
-                continue;
+            match backup.object(&format!("{}.frames", object.name)) {
+                None => drop(self.read_stored(run, backup, object).await?),
+                Some(_) => self.read_framed(run, &backups, &backup.id, object).await?,
             }
-            let key = backups.key(&backup.id, &object.name);
-            let frames = backups.get_frames(&backup.id, &object.name).await;
-            if frames.as_ref().is_err_and(is_locked) {
-                self.read_stored(run, backup, object).await?;
-                self.say_sealed();
-                continue;
-            }
-            if let Some(frames) = self.note(&key, frames)? {
-                let content = backups.read_whole(&backup.id, object, &frames);
-                self.read_content(run, &key, object, content, |_| ()).await?;
-            }
+        }
+        Ok(())
+    }
+
+    /// Reads an object that has a frame index beside it, in the folder of the backup `id`.
+    ///
+    /// # Errors
+    /// When the store fails in such a way that nothing is known.
+    pub async fn read_framed(&mut self, run: &Run, backups: &Backups, id: &BackupId, object: &BackupObject) -> Result<()> {
+        let key = backups.key(id, &object.name);
+        let frames = backups.get_frames(id, &object.name).await;
+        if frames.as_ref().is_err_and(is_locked) {
+            self.read_stored_of(run, backups, id, object).await?;
+            self.say_sealed();
+        } else if let Some(frames) = self.note(&key, frames)? {
+            let content = backups.read_whole(id, object, &frames);
+            self.read_content(run, &key, object, content, |_| ()).await?;
         }
         Ok(())
     }

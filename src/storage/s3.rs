@@ -4,6 +4,7 @@
 //! length is checked. Absence is believed only where the service says `NoSuchKey`, or denies a key in a bucket that is there.
 //! Uploads carry a checksum that the service verifies before it answers.
 
+mod bucket;
 mod checksum;
 mod client;
 mod failure;
@@ -26,6 +27,7 @@ use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 
 use super::{ConditionalPut, Entry, Error, Failure, ObjectKey, Put, Result, Store, Upload};
+pub use bucket::{Bucket, BucketUpload, Description, FirstPiece, ListedObject, ListedPage, Reading};
 pub use options::{Credentials, Encryption, Options, UploadChecksum};
 
 /// What a request returns: errors without the operation and the object, which `S3Store::named` adds.
@@ -33,6 +35,9 @@ type Done<T> = std::result::Result<T, Failure>;
 
 /// The time limit of a request without a body to speak of.
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// How long the service may take to put the parts of an upload together.
+const COMPLETION_LIMIT: Duration = Duration::from_secs(120);
 
 /// The slowest that a body may travel, beyond `LIMIT`, in bytes per second.
 const SLOWEST: u64 = 64 * 1024;

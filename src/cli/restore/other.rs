@@ -8,7 +8,7 @@ use crate::cli::running::watched;
 use crate::cli::{Context, Outcome};
 use crate::config::Config;
 use crate::repository::{BackupEntry, BackupId, Damaged, Repository, ResourceKind, ResourceName};
-use crate::resources::{self, RestoreOptions, WantedRestore, command, dump, files, redis};
+use crate::resources::{self, RestoreOptions, WantedRestore, bucket, command, dump, files, redis};
 
 /// What `restore` did.
 #[derive(Serialize)]
@@ -48,11 +48,17 @@ pub(super) async fn run(context: &Context, config: &Config, name: &ResourceName,
 
 /// The options of this kind.
 fn own(options: &Options, kind: ResourceKind) -> RestoreOptions {
-    let (files, redis) = (options.files.as_ref(), options.redis.as_ref());
+    let (files, bucket, redis) = (options.files.as_ref(), options.bucket.as_ref(), options.redis.as_ref());
     match kind {
+        ResourceKind::Bucket => RestoreOptions::Bucket(bucket::RestoreRequest {
+            apply: options.apply,
+            delete_extra: options.delete_extra,
+            prefix: bucket.and_then(|bucket| bucket.prefix.clone()),
+            key: bucket.and_then(|bucket| bucket.key.clone()),
+        }),
         ResourceKind::Files => RestoreOptions::Files(files::RestoreRequest {
             apply: options.apply,
-            delete_extra: files.is_some_and(|files| files.delete_extra),
+            delete_extra: options.delete_extra,
             only: files.map(|files| files.only.clone()).unwrap_or_default(),
         }),
         ResourceKind::Redis => RestoreOptions::Redis(redis::RestoreRequest {

@@ -7,15 +7,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{Error, Result};
 use super::facts::{Facts, Rules};
-use super::garbage;
+use super::garbage::{self, Shared};
 use super::gather::{archive_of, gather};
 use super::measure::{Doomed, Goes, measure, measure_one};
 use super::plan::{ExpirePlan, WalDecision, decide};
 use super::protection::{Protection, break_dead, in_force};
 use crate::pg::SegmentNumber;
 use crate::repository::{
-    Acquired, BackupEntry, BackupId, Detail, HeldLease, Horizon, LeaseName, Protects, Repository, ResourceName, StoreClock,
-    Terms, WalArchive,
+    Acquired, BackupEntry, BackupId, Detail, HeldLease, Horizon, LeaseName, Needed, Protects, Repository, ResourceName,
+    StoreClock, Terms, WalArchive,
 };
 use crate::sys::clock;
 
@@ -69,7 +69,10 @@ async fn planned(repository: &Repository, resource: &ResourceName, rules: &Rules
     let mut plan = decide(resource, facts, rules);
     measure(repository, resource, &mut plan).await?;
     let in_use = |id: &BackupId| facts.leases.iter().any(|lease| lease.record.protects == Protects::Backup(id.clone()));
-    garbage::look(repository, resource, in_use, &mut plan).await?;
+    match resource.kind().shares_content() {
+        true => garbage::look_shared(repository, resource, in_use, &mut plan).await?,
+        false => garbage::look(repository, resource, in_use, &mut plan).await?,
+    }
     Ok(plan)
 }
 
@@ -121,8 +124,12 @@ impl Run<'_> {
         for backup in plan.backups.iter().filter(|backup| !backup.keep) {
             self.remove(&backup.id, &clock).await?;
         }
-        for garbage in &plan.garbage {
-            self.remove_content(&garbage.id, &clock).await?;
+        if self.resource.kind().shares_content() {
+            self.remove_shared(&clock).await?;
+        } else {
+            for garbage in &plan.garbage {
+                self.remove_content(&garbage.id, &clock).await?;
+            }
         }
         self.remove_wal(&clock).await?;
         self.repository.leases(self.resource).tidy(&clock).await?;
@@ -158,7 +165,11 @@ impl Run<'_> {
             return Ok(());
         }
         self.progress.send_modify(|progress| progress.removed.backups += 1);
-        self.remove_content(id, clock).await
+        match self.resource.kind().shares_content() {
+            // Others may need it: that is looked up once, when all that go are off the catalog.
+            true => Ok(()),
+            false => self.remove_content(id, clock).await,
+        }
     }
 
     /// Records that a base backup has had its time: from then on WAL below it is known to be retention's, also in a run after a kill.
@@ -171,11 +182,31 @@ impl Run<'_> {
     }
 
     async fn remove_content(&self, id: &BackupId, clock: &StoreClock) -> Result<()> {
+        self.remove_free(id, &Needed::default(), clock).await
+    }
+
+    /// Removes what is free of the content that backups share. While a backup is being taken nothing is: the next run does it.
+    async fn remove_shared(&self, clock: &StoreClock) -> Result<()> {
+        let Some(shared) = Shared::look(self.repository, self.resource).await? else {
+            tracing::info!("a backup of {} is being taken: content that is not needed any more stays for now", self.resource);
+            return Ok(());
+        };
+        for id in &shared.unlisted {
+            self.remove_free(id, &shared.needed, clock).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the content of a backup that is not listed, except for what is needed.
+    async fn remove_free(&self, id: &BackupId, needed: &Needed, clock: &StoreClock) -> Result<()> {
         let backups = self.repository.backups(self.resource);
+        let mut after = None;
         while !self.is_stopped() && garbage::is_garbage(self.repository, self.resource, id, clock).await? {
-            match backups.delete_some_content(id).await? {
-                (0, _) => break,
-                (objects, bytes) => self.count(objects, bytes),
+            let deleted = backups.delete_some_content(id, needed, after.as_deref()).await?;
+            self.count(deleted.objects, deleted.bytes);
+            after = deleted.next;
+            if after.is_none() {
+                break;
             }
         }
         Ok(())

@@ -1,8 +1,73 @@
 //! Content that no catalog entry lists: of backups whose process was killed, and of those that were taken off the catalog.
+//!
+//! Where backups share content, an object in the folder of an unlisted backup is free when no listed one needs it, and no backup is being
+//! taken that may come to need it. Invariants: what is free is found in the order of `Shared::look`; a backup that begins later finds only
+//! listed backups, and so never needs what is free.
 
 use super::plan::{ExpirePlan, Garbage};
-use super::protection::Protection;
-use crate::repository::{BackupId, Repository, ResourceName, Result, StoreClock};
+use super::protection::{Protection, in_force};
+use crate::repository::{BackupId, Needed, Repository, ResourceName, Result, Standing, StoreClock};
+
+/// What is free among content that backups share.
+pub(super) struct Shared {
+    /// The backups that there is content of and that the catalog does not list.
+    pub unlisted: Vec<BackupId>,
+    /// What listed ones need of theirs.
+    pub needed: Needed,
+}
+
+impl Shared {
+    /// Looks for it; `None` while a backup is being taken. In this order: whoever takes a backup has its lease before there is content
+    /// of it and before it looks for what it may refer to, and gives it back when the catalog lists it. So with no such lease after
+    /// the folders were listed, each of them belongs to a backup that is over, and what the catalog needs of them is all that is needed.
+    pub(super) async fn look(repository: &Repository, resource: &ResourceName) -> Result<Option<Self>> {
+        let backups = repository.backups(resource);
+        let folders = backups.with_content().await?;
+        if is_taken(repository, resource).await? {
+            return Ok(None);
+        }
+        let needed = backups.needed(|_| true).await?;
+        let mut unlisted = Vec::new();
+        for id in folders {
+            if !backups.is_listed(&id).await? {
+                unlisted.push(id);
+            }
+        }
+        Ok(Some(Self { unlisted, needed }))
+    }
+}
+
+/// Whether a backup of the resource is being taken, by leases that are neither given back nor broken.
+pub(super) async fn is_taken(repository: &Repository, resource: &ResourceName) -> Result<bool> {
+    let leases = in_force(repository, resource).await?;
+    Ok(leases.iter().any(|lease: &Standing| lease.name.is_of_backup()))
+}
+
+/// Looks for what a plan lets go of content that backups share, and adds it to the plan: what its doomed backups alone need, and what no
+/// catalog entry lists.
+pub(super) async fn look_shared(
+    repository: &Repository,
+    resource: &ResourceName,
+    in_use: impl Fn(&BackupId) -> bool,
+    plan: &mut ExpirePlan,
+) -> Result<()> {
+    let backups = repository.backups(resource);
+    let doomed: Vec<BackupId> = plan.backups.iter().filter(|backup| !backup.keep).map(|backup| backup.id.clone()).collect();
+    let needed = backups.needed(|id| !doomed.contains(id)).await?;
+    plan.freed_bytes = 0;
+    for id in backups.with_content().await? {
+        let goes = doomed.contains(&id);
+        if !goes && (in_use(&id) || backups.is_listed(&id).await?) {
+            continue;
+        }
+        let (objects, bytes) = backups.measure_content(&id, &needed).await?;
+        plan.freed_bytes += bytes;
+        if !goes && objects > 0 {
+            plan.garbage.push(Garbage { id, objects, bytes });
+        }
+    }
+    Ok(())
+}
 
 /// Whether a backup's content belongs to nobody. In this order: whoever takes a backup has its lease before there is content, and gives it
 /// back when the catalog lists it; so content without a lease and then without an entry will never be listed.
@@ -29,7 +94,7 @@ pub(super) async fn look(
         if known || in_use(&id) || backups.is_listed(&id).await? {
             continue;
         }
-        let (objects, bytes) = backups.measure_content(&id).await?;
+        let (objects, bytes) = backups.measure_content(&id, &Needed::default()).await?;
         plan.freed_bytes += bytes;
         plan.garbage.push(Garbage { id, objects, bytes });
     }

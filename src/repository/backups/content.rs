@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{BackupEntry, BackupId, BackupObject, Backups, PackIndex, PackName};
+use super::{BackupEntry, BackupId, BackupObject, Backups, Needed, PackIndex, PackName};
 use crate::codec::{Encrypting, Hash, Reveal};
 use crate::repository::{Envelope, Error, Result, keys};
 use crate::storage::{ObjectKey, Upload};
@@ -104,17 +104,17 @@ impl Backups {
         Ok(folders.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    /// How many objects a backup's content has, and what they take in the store, in bytes.
+    /// How many objects a backup's content has that nothing in `needed` is, and what they take in the store, in bytes.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn measure_content(&self, id: &BackupId) -> Result<(u64, u64)> {
+    pub async fn measure_content(&self, id: &BackupId, needed: &Needed) -> Result<(u64, u64)> {
         let (store, folder) = (self.repository.store(), keys::data_folder(&self.resource, id));
         let (mut objects, mut bytes, mut after) = (0, 0, None::<String>);
         loop {
             let page = store.list(&folder, after.as_deref(), PAGE).await?;
-            objects += page.len() as u64;
-            bytes += page.iter().map(|entry| entry.size).sum::<u64>();
+            let free = page.iter().filter(|entry| !needed.has(id, entry.key.file_name()));
+            (objects, bytes) = free.fold((objects, bytes), |(objects, bytes), entry| (objects + 1, bytes + entry.size));
             match page.last() {
                 Some(last) if page.len() == PAGE => after = Some(last.key.as_str().to_owned()),
                 _ => return Ok((objects, bytes)),
@@ -122,31 +122,45 @@ impl Backups {
         }
     }
 
-    /// Removes some of the content of a backup that is not listed; how many objects and bytes that were. None when nothing is left.
+    /// Removes some of the content of a backup that is not listed, what lies behind `after` and is not in `needed`; how many objects
+    /// and bytes that were, and behind what to go on. None when nothing is left.
     ///
     /// # Errors
     /// `Error::Malformed` where the catalog lists it; otherwise when the store fails.
-    pub async fn delete_some_content(&self, id: &BackupId) -> Result<(u64, u64)> {
+    pub async fn delete_some_content(&self, id: &BackupId, needed: &Needed, after: Option<&str>) -> Result<DeletedContent> {
         if self.is_listed(id).await? {
             let detail = "the catalog lists this backup; its content was not removed".into();
             return Err(Error::Malformed { object: keys::backup(&self.resource, id).to_string(), detail });
         }
         let store = self.repository.store();
-        let page = store.list(&keys::data_folder(&self.resource, id), None, PAGE).await?;
+        let mut page = store.list(&keys::data_folder(&self.resource, id), after, PAGE).await?;
+        let next = page.last().map(|entry| entry.key.as_str().to_owned());
+        page.retain(|entry| !needed.has(id, entry.key.file_name()));
         // Collected first: a closure held across an await keeps the future from being sent to another thread.
         let deletes: Vec<_> = page.iter().map(|entry| store.delete(&entry.key)).collect();
         stream::iter(deletes).buffer_unordered(DELETES_AT_ONCE).try_collect::<()>().await?;
-        Ok((page.len() as u64, page.iter().map(|entry| entry.size).sum()))
+        Ok(DeletedContent { objects: page.len() as u64, bytes: page.iter().map(|entry| entry.size).sum(), next })
     }
 
-    /// Removes the content of a backup that was never listed, or is not any more.
+    /// Removes the content of a backup that was never listed: no other backup can need any of it.
     ///
     /// # Errors
     /// As `delete_some_content`.
-    pub async fn delete_content(&self, id: &BackupId) -> Result<()> {
-        while self.delete_some_content(id).await?.0 > 0 {}
+    pub(super) async fn delete_content(&self, id: &BackupId) -> Result<()> {
+        while self.delete_some_content(id, &Needed::default(), None).await?.next.is_some() {}
         Ok(())
     }
+}
+
+/// What was removed of a backup's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedContent {
+    /// How many objects.
+    pub objects: u64,
+    /// What they took in the store.
+    pub bytes: u64,
+    /// Behind what to go on; none when nothing is left.
+    pub next: Option<String>,
 }
 
 /// How many objects are listed, and then removed, at once.

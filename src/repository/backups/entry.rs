@@ -58,6 +58,15 @@ impl BackupEntry {
         self.objects.iter().find(|object| object.name == name)
     }
 
+    /// The content that it needs of earlier backups.
+    #[must_use]
+    pub fn kept(&self) -> &[KeptContent] {
+        match &self.detail {
+            Detail::Bucket(detail) => &detail.kept,
+            _ => &[],
+        }
+    }
+
     /// The packs of a base backup in the order in which they were made, each with its own object and that of its index.
     #[must_use]
     pub fn packs(&self) -> Vec<(PackName, &BackupObject, &BackupObject)> {
@@ -92,6 +101,8 @@ pub struct BackupObject {
 pub enum Detail {
     /// A base backup.
     Postgres(PostgresBackup),
+    /// The objects of a bucket.
+    Bucket(BucketBackup),
     /// Trees of files.
     Files(FilesBackup),
     /// The data of a Redis server.
@@ -108,12 +119,37 @@ impl Detail {
     pub const fn kind(&self) -> ResourceKind {
         match self {
             Self::Postgres(_) => ResourceKind::Postgres,
+            Self::Bucket(_) => ResourceKind::Bucket,
             Self::Files(_) => ResourceKind::Files,
             Self::Redis(_) => ResourceKind::Redis,
             Self::Command(_) => ResourceKind::Command,
             Self::Dump(_) => ResourceKind::Dump,
         }
     }
+}
+
+/// What a backup of a bucket is. Keys are secret: they are in its content only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketBackup {
+    /// The object with the listing: what there is, and where its content lies.
+    pub listing: String,
+    /// How many objects of the bucket it has.
+    pub objects: u64,
+    /// How many of them were read; the content of the others was there already.
+    pub read_objects: u64,
+    /// How many objects were left out because they vanished or went on changing while they were read.
+    pub left_out: u64,
+    /// Content that earlier backups have stored and that this one needs.
+    pub kept: Vec<KeptContent>,
+}
+
+/// Objects of one earlier backup that a later one needs, whether the earlier one is still listed or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptContent {
+    /// The backup that has stored them.
+    pub backup: BackupId,
+    /// The objects, each with its frame index beside it.
+    pub objects: Vec<BackupObject>,
 }
 
 /// What a backup of trees of files is. Names of files are secret: they are in its content only.

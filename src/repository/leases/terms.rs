@@ -21,6 +21,12 @@ impl LeaseName {
         Self(format!("backup-{id}"))
     }
 
+    /// Whether it is on a backup that is being taken.
+    #[must_use]
+    pub fn is_of_backup(&self) -> bool {
+        self.0.starts_with("backup-")
+    }
+
     /// On a backup that is being restored: one of several.
     #[must_use]
     pub fn restore(mark: u64) -> Self {

@@ -45,7 +45,7 @@ fn answered(code: Option<&str>, message: Option<&str>, status: u16) -> Failure {
         ("RequestTimeTooSkewed", _) => Failure::Denied(format!("{text}: set this host's clock")),
         ("InvalidObjectState", _) => Failure::Other(format!("{text}: the object is archived; restore it in the service first")),
         ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _) | (_, 301 | 307) => {
-            Failure::Other(format!("{text}: the bucket is in another region; correct [repository] region"))
+            Failure::Other(format!("{text}: the bucket is in another region; correct 'region'"))
         }
         ("QuotaExceeded" | "XMinioStorageFull" | "InsufficientStorage" | "InsufficientCapacity", _) | (_, 507) => {
             Failure::Full(text)

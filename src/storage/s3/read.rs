@@ -13,7 +13,7 @@ use crate::storage::{Failure, ObjectKey};
 const FRUITLESS: usize = 3;
 
 /// How long the next piece of a body may take.
-const PIECE_LIMIT: Duration = Duration::from_secs(30);
+pub const PIECE_LIMIT: Duration = Duration::from_secs(30);
 
 /// What is reserved at once for a body; a larger one grows as it comes.
 const RESERVED: usize = 64 << 20;
@@ -117,13 +117,13 @@ impl Reading {
 }
 
 /// Which part of the object an answer brings.
-struct Extent {
-    begin: u64,
-    total: u64,
+pub struct Extent {
+    pub begin: u64,
+    pub total: u64,
 }
 
 impl Extent {
-    fn of(output: &GetObjectOutput) -> Done<Self> {
+    pub fn of(output: &GetObjectOutput) -> Done<Self> {
         match output.content_range() {
             Some(range) => Self::parse(range).ok_or_else(|| odd(range)),
             None => {

@@ -12,16 +12,13 @@ use bytes::{Bytes, BytesMut};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::{Done, LIMIT, S3Store, UploadChecksum, answer, checksum, created, failure, transfer_limit};
+use super::{COMPLETION_LIMIT, Done, LIMIT, S3Store, UploadChecksum, answer, checksum, created, failure, transfer_limit};
 use crate::storage::{Failure, ObjectKey, Put, Result, Store, Upload};
 use crate::sys::clock;
 
 const FIRST_PART: usize = 16 << 20;
 const PARTS_OF_A_SIZE: i32 = 1000;
 const IN_FLIGHT: usize = 2;
-
-/// How long the service may take to put the parts together.
-const COMPLETION_LIMIT: Duration = Duration::from_secs(120);
 
 /// An object that is being uploaded. Nothing is sent before a part is full, so a small object is one put.
 pub struct S3Upload {

@@ -1,0 +1,226 @@
+//! Restores of objects: to their bucket, to another one, or to a directory. First a comparison with what is there, then the work.
+
+mod carry_out;
+mod compare;
+mod content;
+mod directory;
+mod names;
+mod target;
+
+use std::ffi::OsStr;
+use std::io::Write;
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use super::error::{Error, Result};
+use super::previous::open_listing;
+use crate::config::{Bucket, Pattern};
+use crate::repository::BackupEntry;
+use crate::resources::{RestorePlan, Restored, Run};
+use carry_out::carry_out;
+use compare::{Action, Comparison, Step};
+use target::Target;
+
+/// What is wanted of a restore of objects, besides the place.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreRequest {
+    /// Whether what is there may be changed.
+    pub apply: bool,
+    /// Whether objects that the backup does not have are removed.
+    pub delete_extra: bool,
+    /// Only objects whose keys begin so.
+    pub prefix: Option<String>,
+    /// Only the object of this key.
+    pub key: Option<String>,
+}
+
+impl RestoreRequest {
+    /// Whether an object is asked for.
+    fn wants(&self, key: &str) -> bool {
+        self.key.as_ref().is_none_or(|only| only == key) && self.prefix.as_ref().is_none_or(|begin| key.starts_with(begin))
+    }
+
+    /// What the keys of all that is asked for begin with.
+    fn begin(&self) -> &str {
+        self.key.as_deref().or(self.prefix.as_deref()).unwrap_or_default()
+    }
+
+    fn words(&self) -> String {
+        match (&self.key, &self.prefix) {
+            (Some(key), _) => format!("of the key '{key}'"),
+            (None, Some(prefix)) => format!("whose key begins with '{prefix}'"),
+            (None, None) => "at all".to_owned(),
+        }
+    }
+}
+
+/// Objects and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Sum {
+    pub objects: u64,
+    pub bytes: u64,
+}
+
+impl Sum {
+    fn add(&mut self, bytes: u64) {
+        self.objects += 1;
+        self.bytes += bytes;
+    }
+}
+
+impl std::fmt::Display for Sum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} object(s), {} bytes", self.objects, self.bytes)
+    }
+}
+
+/// What a restore would change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Difference {
+    /// What is not there.
+    pub create: Sum,
+    /// What is there and differs.
+    pub overwrite: Sum,
+    /// What is as it should be.
+    pub right: Sum,
+    /// What is there and not in the backup.
+    pub extra: Sum,
+    /// How many keys get another name in a directory.
+    pub renamed: u64,
+}
+
+/// A restore that was planned.
+#[derive(Debug)]
+pub(super) struct Planned {
+    backup: BackupEntry,
+    exclude: Vec<Pattern>,
+    request: RestoreRequest,
+    target: Target,
+    is_in_place: bool,
+    difference: Difference,
+}
+
+/// Finds out what a restore would change.
+pub(super) async fn plan(
+    run: &Run,
+    section: &Bucket,
+    backup: &BackupEntry,
+    to: Option<&OsStr>,
+    request: RestoreRequest,
+) -> Result<Planned> {
+    let backups = run.repository.backups(&backup.resource);
+    let (target, is_in_place) = Target::find(section, to, &request).await?;
+    let target = match target {
+        Target::Directory(directory) => {
+            Target::Directory(directory.named(open_listing(&backups, backup).await?, &request).await?)
+        }
+        bucket => bucket,
+    };
+    let exclude = section.exclude.clone();
+    let mut planned =
+        Planned { backup: backup.clone(), exclude, request, target, is_in_place, difference: Difference::default() };
+    planned.difference = planned.compare(run).await?;
+    Ok(planned)
+}
+
+impl Planned {
+    async fn compare(&self, run: &Run) -> Result<Difference> {
+        let mut difference = Difference::default();
+        let mut comparison = Comparison::new(run, &self.backup, &self.target, &self.request);
+        while let Some(step) = comparison.next().await? {
+            match step {
+                Step::Object(line, action) => {
+                    difference.renamed += u64::from(self.target.renames(&line.key));
+                    match action {
+                        Action::Create => difference.create.add(line.size),
+                        Action::Overwrite => difference.overwrite.add(line.size),
+                        Action::Leave => difference.right.add(line.size),
+                    }
+                }
+                Step::PartEnded(survey) => {
+                    let mut extras = self.target.extras(&survey, &self.request, &self.exclude);
+                    while let Some((_, bytes)) = extras.next().await? {
+                        difference.extra.add(bytes);
+                    }
+                }
+            }
+        }
+        let Difference { create, overwrite, right, .. } = &difference;
+        match create.objects + overwrite.objects + right.objects {
+            0 if self.request.key.is_some() || self.request.prefix.is_some() => {
+                Err(Error::Nothing { backup: self.backup.id.to_string(), wanted: self.request.words() })
+            }
+            _ => Ok(difference),
+        }
+    }
+
+    /// Whether anything that is there would change.
+    const fn changes_what_is_there(&self) -> bool {
+        self.difference.overwrite.objects > 0 || self.deletes()
+    }
+
+    /// Whether the plan was that something that is there is overwritten.
+    const fn may_overwrite(&self) -> bool {
+        self.request.apply || self.difference.overwrite.objects > 0
+    }
+
+    const fn deletes(&self) -> bool {
+        self.request.delete_extra && self.difference.extra.objects > 0
+    }
+}
+
+#[async_trait]
+impl RestorePlan for Planned {
+    fn text(&self) -> String {
+        let Self { backup, target, difference, .. } = self;
+        let Difference { create, overwrite, right, extra, renamed } = difference;
+        let stays = if self.request.delete_extra { "REMOVED" } else { "stays (--delete-extra would remove it)" };
+        let mut lines = vec![
+            format!("backup {} of {}, {}, into {}", backup.id, backup.resource, backup.started_at, target.place()),
+            format!("  not there yet        {create}"),
+            format!("  there and different  {overwrite}"),
+            format!("  right already        {right}"),
+            format!("  not in the backup    {extra}{}", if extra.objects > 0 { format!(": {stays}") } else { String::new() }),
+        ];
+        if *renamed > 0 {
+            lines
+                .push(format!("  {renamed} key(s) cannot be names of files as they are: their special parts are written with %"));
+        }
+        if matches!(target, Target::Directory(_)) {
+            lines.push("  types, metadata and tags are in the backup's listing; a directory has no place for them".to_owned());
+        }
+        lines.join("\n")
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let difference = serde_json::to_value(&self.difference).expect("a difference has string keys and no failing serializer");
+        serde_json::json!({ "backup": self.backup.id, "into": self.target.place(), "difference": difference })
+    }
+
+    /// Elsewhere, where nothing is in the way, nothing can be lost. The objects' own bucket may be in use.
+    fn is_confirmed(&self) -> bool {
+        let nothing = self.difference.create.objects == 0 && !self.changes_what_is_there();
+        self.request.apply || nothing || !self.is_in_place && !self.changes_what_is_there()
+    }
+
+    async fn carry_out(self: Box<Self>, run: &Run, _: &mut (dyn Write + Send)) -> crate::resources::Result<Restored> {
+        run.progress.set(crate::resources::Doing::default());
+        run.progress.expect(self.difference.create.bytes + self.difference.overwrite.bytes);
+        let lease = run.protect(&self.backup.resource, &self.backup.id).await?;
+        let done = run.until_cancelled(Box::pin(carry_out(run, &self))).await;
+        if let Some(lease) = lease {
+            lease.release().await;
+        }
+        let done = done?;
+        let text = format!(
+            "restored {} to {}; {} were right already, {} were removed",
+            done.written,
+            self.target.place(),
+            done.right.objects,
+            done.removed.objects
+        );
+        let json = serde_json::to_value(done).expect("sums have string keys and no failing serializer");
+        Ok(Restored { text, json })
+    }
+}

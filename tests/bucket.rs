@@ -1,0 +1,10 @@
+//! Buckets, backed up and restored by the program, with a real server as source, repository and target, and the SDK as the judge.
+
+mod bucket {
+    mod changes;
+    mod refused;
+    mod restore;
+    mod retention;
+    mod site;
+    mod whole;
+}

@@ -1,0 +1,45 @@
+//! What is refused, and in which words.
+
+use super::site::Site;
+
+#[test]
+fn a_permission_that_is_lacking_is_named_and_nothing_is_listed() {
+    let site = Site::new();
+    site.put("a", "content");
+    for (identity, needed) in [("no-list", "s3:ListBucket"), ("no-read", "s3:GetObject")] {
+        site.configure_as(identity, &format!("s3://{}", site.source), &Site::endpoint(), "", "");
+        let said = site.refusal(&["backup", "bucket/data"]);
+        assert!(said.contains(&format!("needs the permission {needed}")) && said.contains("not listed"), "{said}");
+        let checked = site.try_run(&["check", "bucket/data"]);
+        let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
+        assert!(checked.contains(needed), "{checked}");
+    }
+    assert_eq!((site.listed(), site.stored().len()), (0, 0));
+    site.configure("", "");
+    site.backup();
+    site.configure_as("no-write", &format!("s3://{}", site.source), &Site::endpoint(), "", "");
+    let said = site.refusal(&["restore", "bucket/data", "--to", &format!("s3://{}", site.other)]);
+    assert!(said.contains("needs the permission s3:PutObject"), "{said}");
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_no_empty_one() {
+    let site = Site::new();
+    site.configure_as("holdfast", "s3://no-such-bucket", &Site::endpoint(), "", "");
+    let said = site.refusal(&["backup", "bucket/data"]);
+    assert!(said.contains("no-such-bucket") && said.contains("create the bucket"), "{said}");
+    assert_eq!((site.listed(), site.stored().len()), (0, 0));
+}
+
+#[test]
+fn options_of_other_kinds_and_wrong_places_are_refused() {
+    let site = Site::new();
+    site.put("a", "content");
+    site.backup();
+    let said = site.refusal(&["restore", "bucket/data", "--only", "/a", "--to", "/tmp/x"]);
+    assert!(said.contains("takes none of the options for files"), "{said}");
+    let said = site.refusal(&["restore", "bucket/data", "--to", "gs://bucket"]);
+    assert!(said.contains("cannot restore to 'gs://bucket'"), "{said}");
+    let said = site.refusal(&["restore", "bucket/data", "--key", "b", "--to", "/tmp/x"]);
+    assert!(said.contains("has no object of the key 'b'"), "{said}");
+}
