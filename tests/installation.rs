@@ -4,5 +4,6 @@
 mod installation {
     mod empty;
     mod living;
+    mod recordings;
     mod whole;
 }

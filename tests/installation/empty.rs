@@ -5,6 +5,7 @@ use pg_fixtures::postgres::{Cluster, Installation};
 use pg_fixtures::redis::{Program, Redis};
 
 use super::living::{LIST, Portraits, SECRETS, Survivors, files, rows};
+use super::recordings::Recordings;
 
 /// What is there after the disaster, and what has to come back.
 pub struct Empty {
@@ -40,6 +41,13 @@ impl Empty {
         self.run(&["restore", "dump/hopwhistle", "--to", &to]);
         assert_eq!(rows(&cluster), self.portraits.dump);
         assert_eq!(cluster.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'hopwhistle'"), "app");
+    }
+
+    pub fn restores_the_recordings(&self) {
+        let empty = Recordings::empty();
+        self.survivors.move_recordings(&empty.server.endpoint());
+        self.run(&["restore", "bucket/recordings", "--apply"]);
+        assert_eq!(empty.portrait(), self.portraits.recordings);
     }
 
     pub fn restores_redis(&self) {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use holdfast::pg::Lsn;
 use pg_fixtures::agent::Holdfast;
 use pg_fixtures::postgres::{Cluster, StopMode};
@@ -15,11 +14,15 @@ use pg_fixtures::s3::SeaweedFs;
 use pg_fixtures::{FreePort, ServerUser};
 use serde_json::Value;
 
+use super::recordings::{self, Recordings, bucket_for_backups};
+
 const EXAMPLE: &str = include_str!("../../docs/examples/hopwhistle.toml");
 /// Longer than anything here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(180);
 /// What stands in the example for the recipient.
 const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+/// Where the example has the recordings.
+const MINIO: &str = "http://minio.hopwhistle.internal:9000";
 /// The directories of the example, each with another one below the scratch directory in its place.
 const PLACES: [&str; 5] =
     ["/etc/holdfast", "/run/holdfast", "/etc/hopwhistle", "/opt/hopwhistle/config", "/var/lib/hopwhistle/secrets"];
@@ -39,6 +42,7 @@ pub struct Portraits {
     pub cluster: String,
     pub dump: String,
     pub redis: String,
+    pub recordings: recordings::Portrait,
     pub files: String,
 }
 
@@ -47,6 +51,7 @@ pub struct Installation {
     pub holdfast: Holdfast,
     cluster: Cluster,
     redis: Redis,
+    recordings: Recordings,
     root: PathBuf,
     seaweed: SeaweedFs,
     port: FreePort,
@@ -55,6 +60,8 @@ pub struct Installation {
 /// What is left after the disaster: the store and the program, on another host.
 pub struct Survivors {
     pub holdfast: Holdfast,
+    /// Where the recordings were.
+    minio: String,
     pub root: PathBuf,
     _seaweed: SeaweedFs,
     _port: FreePort,
@@ -78,7 +85,7 @@ impl Installation {
         }
         redis.ask(&["HSET", "limits", "a", "1", "b", "2"]);
         let seaweed = SeaweedFs::start();
-        make_bucket(&seaweed, "hopwhistle-backups");
+        bucket_for_backups(&seaweed);
         let port = FreePort::take();
         let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), "");
         let root = holdfast.scratch().path().to_owned();
@@ -86,7 +93,8 @@ impl Installation {
             format!("{}:{}", root.join("bin").display(), programs.program("psql").parent().expect("a directory").display());
         let path = format!("{path}:{}", std::env::var("PATH").expect("a path"));
         let holdfast = holdfast.environment("PATH", &path);
-        let installation = Self { holdfast, cluster, redis, root, seaweed, port };
+        let recordings = Recordings::with_content();
+        let installation = Self { holdfast, cluster, redis, recordings, root, seaweed, port };
         installation.furnish();
         installation.holdfast.configure(&installation.configuration());
         installation.holdfast.run(&["init"]);
@@ -103,6 +111,7 @@ impl Installation {
         let shown = run(Command::new("age-keygen").arg("-y").arg(self.place("/etc/holdfast").join("identity")));
         let (cluster, socket) = (&self.cluster, self.cluster.socket_directory().display());
         let addresses = [
+            (MINIO.to_owned(), self.recordings.server.endpoint()),
             ("https://s3.backup.hopwhistle.internal".to_owned(), self.seaweed.endpoint()),
             ("db.hopwhistle.internal port=5432".to_owned(), format!("{socket} port={}", cluster.port())),
             ("redis.hopwhistle.internal:6379".to_owned(), format!("127.0.0.1:{}", self.redis.port())),
@@ -123,8 +132,10 @@ impl Installation {
         }
         let etc = self.place("/etc/holdfast");
         run(Command::new("age-keygen").arg("-o").arg(etc.join("identity")));
-        write(&etc.join("backup-access-key-id"), SeaweedFs::ACCESS_KEY_ID, 0o600);
-        write(&etc.join("backup-secret-access-key"), SeaweedFs::SECRET_ACCESS_KEY, 0o600);
+        for server in ["backup", "minio"] {
+            write(&etc.join(format!("{server}-access-key-id")), SeaweedFs::ACCESS_KEY_ID, 0o600);
+            write(&etc.join(format!("{server}-secret-access-key")), SeaweedFs::SECRET_ACCESS_KEY, 0o600);
+        }
         write(&etc.join("pgpass"), "*:*:*:holdfast:hush-hush-holdfast\n", 0o600);
         write(&self.place("/etc/hopwhistle").join("api.toml"), "listen = \"0.0.0.0:8080\"\n", 0o644);
         write(&self.place("/opt/hopwhistle/config").join("features.json"), "{ \"recording\": true }\n", 0o640);
@@ -152,9 +163,15 @@ impl Installation {
 
     /// Everything that has a schedule, or is backed up on change, gets its first backup at once.
     pub fn wait_for_first_backups(&self) {
-        for resource in
-            ["postgres/main", "redis/cache", "files/configs", "command/k8s-secrets", "command/ssh-keys", "command/db-pools"]
-        {
+        for resource in [
+            "postgres/main",
+            "bucket/recordings",
+            "redis/cache",
+            "files/configs",
+            "command/k8s-secrets",
+            "command/ssh-keys",
+            "command/db-pools",
+        ] {
             self.wait_for_backups(resource, 1);
         }
     }
@@ -197,17 +214,33 @@ impl Installation {
     }
 
     pub fn portraits(&self, dump: String) -> Portraits {
-        Portraits { cluster: rows(&self.cluster), dump, redis: self.redis.client().portrait(), files: files(&self.root) }
+        Portraits {
+            cluster: rows(&self.cluster),
+            dump,
+            redis: self.redis.client().portrait(),
+            recordings: self.recordings.portrait(),
+            files: files(&self.root),
+        }
     }
 
     /// Everything but the store is gone.
     pub fn lose(self) -> Survivors {
         self.holdfast.kill9();
         self.cluster.stop(StopMode::Immediate);
+        let endpoint = self.recordings.server.endpoint();
         for directory in &PLACES[2..] {
             fs::remove_dir_all(self.place(directory)).expect("remove a directory");
         }
-        Survivors { holdfast: self.holdfast, root: self.root, _seaweed: self.seaweed, _port: self.port }
+        Survivors { minio: endpoint, holdfast: self.holdfast, root: self.root, _seaweed: self.seaweed, _port: self.port }
+    }
+}
+
+impl Survivors {
+    /// The recordings are to be found elsewhere now.
+    pub fn move_recordings(&self, endpoint: &str) {
+        let text = fs::read_to_string(self.holdfast.configuration()).expect("a configuration");
+        assert!(text.contains(&self.minio));
+        self.holdfast.configure(&text.replace(&self.minio, endpoint));
     }
 }
 
@@ -238,13 +271,4 @@ fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("run {command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
-}
-
-fn make_bucket(server: &SeaweedFs, name: &str) {
-    let credentials = Credentials::new(SeaweedFs::ACCESS_KEY_ID, SeaweedFs::SECRET_ACCESS_KEY, None, None, "test");
-    let config = aws_sdk_s3::Config::builder().behavior_version(BehaviorVersion::latest()).region(Region::new("us-east-1"));
-    let config = config.endpoint_url(server.endpoint()).force_path_style(true).credentials_provider(credentials).build();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let created = runtime.block_on(aws_sdk_s3::Client::from_conf(config).create_bucket().bucket(name).send());
-    created.unwrap_or_else(|error| panic!("create a bucket: {error:?}"));
 }

@@ -28,9 +28,10 @@ fn the_example_is_backed_up_of_itself_and_comes_back_whole() {
     let portraits = installation.portraits(dump);
     let survivors = installation.lose();
     let empty = Empty::new(survivors, portraits);
-    let restores: [(&str, u64, Restore); 6] = [
+    let restores: [(&str, u64, Restore); 7] = [
         ("postgres/main", 60, Empty::restores_the_cluster),
         ("dump/hopwhistle", 60, Empty::restores_the_dump),
+        ("bucket/recordings", 120, Empty::restores_the_recordings),
         ("redis/cache", 30, Empty::restores_redis),
         ("files/configs", 15, Empty::restores_the_files),
         ("command/k8s-secrets", 30, Empty::restores_the_secrets),
