@@ -7,6 +7,7 @@ mod redis {
     mod load;
     mod memory;
     mod restore;
+    mod scan;
     mod site;
     mod tls;
     mod transfer;

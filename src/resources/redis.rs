@@ -4,6 +4,7 @@
 //! are right from the first byte to the last. The server is left as it was: the connection ends with the file, and no replica stays behind. Memory
 //! does not grow with the data. Passwords are in no error.
 
+mod backup;
 mod connection;
 mod error;
 mod feed;
@@ -11,6 +12,7 @@ mod message;
 pub mod rdb;
 mod resource;
 mod restore;
+mod scan;
 mod scratch;
 mod server;
 mod tls;

@@ -149,7 +149,7 @@ impl Connection {
         if count > ANSWERS_MAX { Err(self.unexpected(format!("its answer has {count} parts"))) } else { Ok(count) }
     }
 
-    async fn bulk(&mut self, bytes: u64) -> Result<Reply> {
+    pub(super) async fn bulk(&mut self, bytes: u64) -> Result<Reply> {
         if bytes > ANSWER_BYTES_MAX {
             return Err(self.unexpected(format!("its answer has {bytes} bytes")));
         }
@@ -187,6 +187,19 @@ impl Connection {
             }
             self.read_more(doing, limit).await?;
         }
+    }
+
+    /// So many bytes.
+    pub(super) async fn exact(&mut self, bytes: usize) -> Result<Bytes> {
+        while self.buffer.len() < bytes {
+            self.read_more("waiting for an answer", ANSWER_LIMIT).await?;
+        }
+        Ok(self.buffer.split_to(bytes).freeze())
+    }
+
+    /// Some bytes of an answer, up to so many.
+    pub(super) async fn some(&mut self, bytes_max: usize) -> Result<Bytes> {
+        self.piece(bytes_max, "waiting for the rest of an answer", ANSWER_LIMIT).await
     }
 
     /// What has come and was not taken, up to so many bytes; waits where nothing has.

@@ -131,6 +131,16 @@ impl Error {
         move |source| Self::File { operation, path, source }
     }
 
+    /// A refusal with the one that came before it: what was refused first is what should be granted.
+    pub(super) fn after(self, first: &Self) -> Self {
+        match self {
+            Self::Refused { server, command, reply } => {
+                Self::Refused { server, command, reply: format!("{reply} (which was tried because {first})") }
+            }
+            other => other,
+        }
+    }
+
     /// Whether the server refuses a command for good: it does not know it, or this user may not.
     pub(super) fn is_refusal_of_command(&self) -> bool {
         let code = |reply: &str| reply.starts_with("NOPERM") || reply.starts_with("ERR unknown command");

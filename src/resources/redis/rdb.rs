@@ -4,6 +4,7 @@
 //! nor with a value; a file is accepted only if it ends where its structure ends, and its checksum, where it has one, is right. A type of value that is
 //! not known ends the counting, not the checking.
 
+mod assemble;
 mod check;
 mod error;
 mod input;
@@ -12,6 +13,7 @@ mod payload;
 mod reader;
 mod value;
 
+pub use assemble::Assembler;
 pub use check::{Checked, Counts, check};
 pub use error::{Error, Result};
 pub use payload::{DumpFooter, FOOTER_BYTES, crc};

@@ -36,7 +36,7 @@ const OPTIONS: [[&str; 2]; 3] = [
 pub(super) struct Transfer {
     connection: Connection,
     /// The state that the file is of.
-    pub(super) position: RedisPosition,
+    position: RedisPosition,
     end: End,
     received: u64,
 }
@@ -90,6 +90,11 @@ impl Transfer {
                 return Ok(Some(piece));
             }
         }
+    }
+
+    /// Ends the connection; whose it was, and the state that the file is of.
+    pub(super) fn end(self) -> (String, RedisPosition) {
+        (self.connection.server, self.position)
     }
 
     fn cut(&self, error: Error) -> Error {

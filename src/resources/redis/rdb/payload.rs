@@ -34,6 +34,12 @@ impl DumpFooter {
         self.bytes += bytes.len() as u64;
     }
 
+    /// The checksum of the bytes.
+    #[must_use]
+    pub fn checksum(&self) -> u64 {
+        self.digest.clone().finalize()
+    }
+
     /// How many bytes there were.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
