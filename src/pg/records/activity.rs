@@ -131,7 +131,7 @@ impl Activity {
         self.restore_points.clear();
     }
 
-    /// Adds what happened in the stretch that follows this one.
+    /// Adds what happened in the stretch that follows this one. Where it overlaps, restore points do not count twice.
     pub fn extend(&mut self, later: Self) {
         self.commits += later.commits;
         self.aborts += later.aborts;
@@ -139,7 +139,8 @@ impl Activity {
         self.last_commit = later.last_commit.or(self.last_commit);
         later.earliest.into_iter().chain(later.latest).for_each(|time| self.add_time(time));
         self.restore_points_omitted += later.restore_points_omitted;
-        later.restore_points.into_iter().for_each(|point| self.keep(point));
+        let from = self.restore_points.last().map_or(Lsn::INVALID, |point| point.end);
+        later.restore_points.into_iter().filter(|point| point.end > from).for_each(|point| self.keep(point));
         self.first_record = self.first_record.or(later.first_record);
         self.last_record = later.last_record.or(self.last_record);
         self.end = later.end.or(self.end);

@@ -28,6 +28,7 @@ mod setup;
 mod slicing;
 mod slot;
 mod start;
+mod under_way;
 mod uploader;
 
 pub use agreement::Contradiction;

@@ -1,13 +1,13 @@
 //! From received bytes to stored objects: pieces fill, slices and whole pieces go to the store, progress follows. Knows no server.
 //!
-//! Invariants: `stored` is the end of what the store has confirmed without a hole, and nothing else. A slice is made only when all
-//! that lies before it is stored, because it would not move that end. What was stored before this stream began is compared with
+//! Invariants: `stored` is the end of what the store has confirmed without a hole, and nothing else. A slice never begins behind that
+//! end, so that no hole is left whichever of those on their way are stored. What was stored before this stream began is compared with
 //! what comes before anything larger takes its place. While a full piece waits
 //! until the store has room for it, nothing more is taken in.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -16,8 +16,9 @@ use super::known::Known;
 use super::piece::{Piece, piece_bytes, piece_start, slice_of};
 use super::progress::Progress;
 use super::report::Report;
-use super::slicing::{SliceRule, StoredSlice, plan};
+use super::slicing::{SliceRule, StoredSlice, merged, run_to_merge};
 use super::start::Begin;
+use super::under_way::{Purpose, Sent, UnderWay};
 use super::uploader::{Finished, Upload, Uploader};
 use super::{NotJoined, Result, joins};
 use crate::pg::page::{check_first_page, check_segment};
@@ -25,14 +26,6 @@ use crate::pg::records::{Activity, Problem, Scanner};
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize};
 use crate::repository::{Gap, GapCause, Slice, WalAbout, WalArchive, WalSource};
 use crate::sys::clock;
-
-/// The slice that is on its way.
-#[derive(Debug)]
-struct UnderWay {
-    slice: StoredSlice,
-    /// How many of the last slices it replaces.
-    replaces: usize,
-}
 
 /// A full piece.
 #[derive(Debug)]
@@ -65,9 +58,7 @@ pub(super) struct Inflow {
     full: VecDeque<FullPiece>,
     /// The slices of the pieces that are not stored, by where these begin.
     sliced: BTreeMap<Lsn, Vec<StoredSlice>>,
-    under_way: Option<UnderWay>,
-    /// How long slices take to be stored: the longest, the more forgotten the longer ago.
-    put_time: Duration,
+    under_way: UnderWay,
 }
 
 impl Inflow {
@@ -84,8 +75,7 @@ impl Inflow {
             piece: Piece::new(begin.timeline, begin.lsn, size),
             full: VecDeque::new(),
             sliced: BTreeMap::new(),
-            under_way: None,
-            put_time: Duration::ZERO,
+            under_way: UnderWay::new(clock::instant()),
             known,
             began: begin.lsn,
             follows: None,
@@ -196,8 +186,7 @@ impl Inflow {
     fn first_unsliced(&self) -> Option<&Piece> {
         let pieces = self.full.iter().map(|full| &full.piece).chain([&self.piece]);
         let piece = pieces.into_iter().find(|piece| piece.unsliced().is_some())?;
-        let reached = piece.unsliced().is_some_and(|range| range.start <= self.stored());
-        Some(piece).filter(|piece| reached && self.known.is_confirmed_before(piece.end()))
+        Some(piece).filter(|piece| piece.start() <= self.stored() && self.known.is_confirmed_before(piece.end()))
     }
 
     fn piece_at(&mut self, start: Lsn) -> &mut Piece {
@@ -207,11 +196,11 @@ impl Inflow {
 
     /// When the next slice is due; none while the store has enough to do.
     pub fn due(&self) -> Option<Instant> {
-        if self.under_way.is_some() || self.recording > 0 {
+        if self.recording > 0 {
             return None;
         }
         let piece = self.first_unsliced().filter(|piece| self.uploader.has_room_for(piece.len()))?;
-        piece.unsliced_since().map(|arrived| self.rule.due(arrived, self.put_time))
+        self.under_way.due(self.rule, piece.unsliced_since()?, piece.received().bytes_since(self.stored()))
     }
 
     /// Begins every upload that is due, with `at_once` also what could wait.
@@ -236,43 +225,51 @@ impl Inflow {
             }
         }
         if self.due().is_some_and(|due| at_once || due <= now) {
-            self.put_slice();
+            self.put_slice(now);
         }
+        self.merge();
         Ok(())
     }
 
     /// Offers the next slice that was stored before: the store answers whether it holds the same bytes.
     fn confirm(&mut self) {
-        if self.under_way.is_some() {
+        if !self.under_way.is_empty() {
             return;
         }
         let Some(slice) = self.known.next_to_confirm().cloned() else { return };
         let piece = self.piece_at(piece_start(slice.range.start, self.size()));
         let Some(bytes) = piece.part(&slice.range) else { return };
         let name = piece.slice(&slice.range);
-        self.begin_slice(name, bytes, UnderWay { slice, replaces: 0 });
+        self.begin_slice(name, bytes, slice, Purpose::Compare);
     }
 
-    /// Stores what no slice was made of yet, and in the same object the slices that it is time to merge.
-    fn put_slice(&mut self) {
+    /// Stores what no slice was made of yet, and with it what is still on its way.
+    fn put_slice(&mut self, now: Instant) {
         let Some((start, new)) = self.first_unsliced().and_then(|piece| Some((piece.start(), piece.unsliced()?))) else { return };
-        let stored = self.sliced.get(&start).map_or(&[][..], Vec::as_slice);
-        let plan = plan(stored, new);
-        let mut activity = Activity::default();
-        stored[stored.len() - plan.replaces..].iter().for_each(|slice| activity.extend(slice.activity.clone()));
+        let range = self.stored().max(start).min(new.start)..new.end;
         let piece = self.piece_at(start);
-        let Some(bytes) = piece.part(&plan.range) else { return };
-        activity.extend(piece.take_fresh_activity());
-        piece.sliced_to(plan.range.end);
-        let name = piece.slice(&plan.range);
-        let slice = StoredSlice { range: plan.range, level: plan.level, activity };
-        self.begin_slice(name, bytes, UnderWay { slice, replaces: plan.replaces });
+        let Some(bytes) = piece.part(&range) else { return };
+        let fresh = piece.take_fresh_activity();
+        piece.sliced_to(range.end);
+        let name = piece.slice(&range);
+        let slice = self.under_way.new_slice(range, fresh, now);
+        self.begin_slice(name, bytes, slice, Purpose::New);
     }
 
-    fn begin_slice(&mut self, name: Slice, bytes: Bytes, under_way: UnderWay) {
-        let range = under_way.slice.range.clone();
-        let about = self.about(&range, &under_way.slice.activity);
-        self.under_way = Some(under_way);
+    /// Stores the slices that it is time to merge as one, which no commit waits for.
+    fn merge(&mut self) {
+        let start = self.piece.start();
+        let Some(stored) = self.sliced.get(&start).filter(|_| !self.under_way.has(Purpose::Merge)) else { return };
+        let Some(slice) = run_to_merge(stored).and_then(|run| merged(&stored[stored.len() - run..])) else { return };
+        let Some(bytes) = self.piece.part(&slice.range).filter(|bytes| self.uploader.has_room_for(bytes.len())) else { return };
+        let name = self.piece.slice(&slice.range);
+        self.begin_slice(name, bytes, slice, Purpose::Merge);
+    }
+
+    fn begin_slice(&mut self, name: Slice, bytes: Bytes, slice: StoredSlice, purpose: Purpose) {
+        let range = slice.range.clone();
+        let about = self.about(&range, &slice.activity);
+        self.under_way.send(slice, purpose);
         self.uploader.put(Upload::Slice(name), range, bytes, about);
     }
 
@@ -310,21 +307,23 @@ impl Inflow {
     pub async fn finished(&mut self) -> Result<bool> {
         let finished = self.uploader.finished().await?;
         let is_wal = !matches!(finished.upload, Upload::Delete | Upload::Gap);
+        let before = self.stored();
         let advanced = is_wal && self.progress.stored(&finished.range);
-        self.digest(finished);
+        self.digest(finished, before);
         if advanced {
             self.delays.stored(self.progress.end(), clock::now());
         }
         Ok(advanced)
     }
 
-    fn digest(&mut self, finished: Finished) {
+    /// `before`: the end of what was stored before this was.
+    fn digest(&mut self, finished: Finished, before: Lsn) {
         tracing::debug!(upload = ?finished.upload, took = ?finished.took, stored = %self.stored(), "finished");
         let mut obsolete = match finished.upload {
-            Upload::Slice(name) => {
-                self.put_time = finished.took.max(self.put_time * 7 / 8);
-                self.slice_stored(name)
-            }
+            Upload::Slice(name) => match self.under_way.take(&finished.range, before, finished.took) {
+                Some(sent) => self.slice_stored(name, sent, before),
+                None => Vec::new(),
+            },
             Upload::Segment(_) | Upload::Piece(_) => self.piece_stored(finished.range.start),
             Upload::Delete => Vec::new(),
             Upload::Gap => {
@@ -343,18 +342,24 @@ impl Inflow {
     }
 
     /// Notes a slice that is stored now, and returns those that are not needed any more.
-    fn slice_stored(&mut self, name: Slice) -> Vec<Slice> {
-        let Some(UnderWay { slice, replaces }) = self.under_way.take() else { return Vec::new() };
+    fn slice_stored(&mut self, name: Slice, sent: Sent, before: Lsn) -> Vec<Slice> {
+        let Sent { slice, purpose } = sent;
         self.known.confirmed(&slice.range);
         let size = self.size();
         let piece = piece_start(slice.range.start, size);
-        // The whole piece may have been faster.
-        if self.piece.start() != piece && !self.full.iter().any(|full| full.piece.start() == piece) {
+        // The whole piece may have been faster, or a slice that was sent later.
+        let is_gone = self.piece.start() != piece && !self.full.iter().any(|full| full.piece.start() == piece);
+        if is_gone || purpose == Purpose::New && slice.range.end <= before {
             return vec![name];
         }
         let slices = self.sliced.entry(piece).or_default();
-        let replaced = slices.split_off(slices.len() - replaces);
-        slices.push(slice);
+        let range = slice.range.clone();
+        let is_in =
+            |other: &StoredSlice| purpose == Purpose::Merge && range.start <= other.range.start && other.range.end <= range.end;
+        let (replaced, kept): (Vec<_>, Vec<_>) = std::mem::take(slices).into_iter().partition(is_in);
+        let behind = kept.partition_point(|other| other.range.end <= slice.range.end);
+        *slices = kept;
+        slices.insert(behind, slice);
         replaced.into_iter().map(|slice| slice_of(name.segment, &slice.range, size)).collect()
     }
 
@@ -366,6 +371,15 @@ impl Inflow {
         let slices = self.sliced.remove(&start).unwrap_or_default();
         let name = |slice: StoredSlice| slice_of(segment, &slice.range, size);
         slices.into_iter().map(name).chain(self.known.take_leftover(start)).collect()
+    }
+
+    /// Lets what is on its way come to its end: who has put something that contradicts what others stored takes it back then.
+    pub async fn come_to_rest(&mut self) {
+        while self.uploader.is_busy() {
+            if let Err(error) = self.uploader.finished().await {
+                tracing::debug!("not stored: {error}");
+            }
+        }
     }
 
     /// Stores all that was taken in.

@@ -32,6 +32,8 @@ use crate::sys::clock;
 const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// How long the goodbye to the server may take.
 const GOODBYE_DEADLINE: Duration = Duration::from_secs(2);
+/// How long what is on its way may take to be stored, and taken back, when it contradicts what others stored.
+const WITHDRAWAL_DEADLINE: Duration = Duration::from_secs(10);
 /// A stream that lasted so long was a good one: the next failure is the first of a new run.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
 
@@ -245,6 +247,10 @@ impl Receiver {
                 return Err(error);
             }
             Err(error) => {
+                let contradicts = matches!(error, Error::Contradiction(_));
+                if contradicts && timeout(WITHDRAWAL_DEADLINE, inflow.come_to_rest()).await.is_err() {
+                    tracing::warn!(%resource, "what was sent to the store last was not finished, and not taken back");
+                }
                 self.task.note_conflict(&plan, &error).await;
                 return Err(error);
             }

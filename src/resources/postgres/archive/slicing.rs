@@ -1,8 +1,8 @@
-//! When a slice is due, which bytes it holds, and which smaller slices it replaces. Pure.
+//! When a slice is due, and which stored slices are merged into a larger one. Pure.
 //!
-//! Slices are merged as the runs of a log-structured merge tree are: after `RUN` slices of one level the next one holds all of
-//! their bytes too, and they are deleted. A segment that fills slowly thus never has more than `RUN` slices of a level, and no byte
-//! is stored more often than there are levels.
+//! Slices are merged as the runs of a log-structured merge tree are: `RUN` slices of one level become one of the next, beside what
+//! is received meanwhile, and are deleted. A segment that fills slowly thus never has many slices of a level, and no byte
+//! is merged more often than there are levels.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -11,7 +11,13 @@ use crate::pg::Lsn;
 use crate::pg::records::Activity;
 
 /// How many slices of one level stand beside one another before they are merged into one of the next.
-const RUN: usize = 15;
+const RUN: usize = 16;
+/// How many slices may be on their way at once where commits wait for them.
+const SYNCHRONOUS_AT_ONCE: usize = 4;
+/// A further one is sent after this part of the time that the store takes for one.
+const SPREAD: u32 = 4;
+/// A further slice is not sent sooner after the one before: what arrives within that time travels together.
+const SPACING_MIN: Duration = Duration::from_millis(1);
 
 /// A stored slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,29 +30,26 @@ pub(super) struct StoredSlice {
     pub activity: Activity,
 }
 
-/// The next slice.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SlicePlan {
-    /// The WAL in it.
-    pub range: Range<Lsn>,
-    /// Its level.
-    pub level: u8,
-    /// How many of the last stored slices it replaces.
-    pub replaces: usize,
+/// How many of the last slices are to be merged, if any: all of the last level where these are a run, with those of the next where
+/// these become one by it.
+pub(super) fn run_to_merge(stored: &[StoredSlice]) -> Option<usize> {
+    let (mut merged, mut level) = (0, stored.last()?.level);
+    loop {
+        let rest = &stored[..stored.len() - merged];
+        let run = rest.iter().rev().take_while(|slice| slice.level == level).count();
+        if run + usize::from(merged > 0) < RUN {
+            return Some(merged).filter(|merged| *merged > 0);
+        }
+        (merged, level) = (merged + run, level + 1);
+    }
 }
 
-/// The slice that stores `new`, which follows the last of `stored`.
-pub(super) fn plan(stored: &[StoredSlice], new: Range<Lsn>) -> SlicePlan {
-    let mut plan = SlicePlan { range: new, level: 0, replaces: 0 };
-    loop {
-        let rest = &stored[..stored.len() - plan.replaces];
-        let run = rest.iter().rev().take_while(|slice| slice.level == plan.level).count();
-        if run < RUN {
-            return plan;
-        }
-        let first = &rest[rest.len() - run];
-        plan = SlicePlan { range: first.range.start..plan.range.end, level: plan.level + 1, replaces: plan.replaces + run };
-    }
+/// The slice that several become, in order.
+pub(super) fn merged(slices: &[StoredSlice]) -> Option<StoredSlice> {
+    let (first, last) = (slices.first()?, slices.last()?);
+    let mut activity = Activity::default();
+    slices.iter().for_each(|slice| activity.extend(slice.activity.clone()));
+    Some(StoredSlice { range: first.range.start..last.range.end, level: first.level + 1, activity })
 }
 
 /// How long received WAL may wait.
@@ -67,6 +70,17 @@ impl SliceRule {
         }
         arrived + (self.max_delay * 9 / 10).saturating_sub(put).max(self.max_delay / 2)
     }
+
+    /// When a further slice may be sent while `under_way` are on their way, the last of them since `sent`; none before one of them is
+    /// stored. They are spread over the time that the store takes for one, so that no commit waits for a whole one before its own.
+    pub fn next(&self, under_way: usize, sent: Instant, put: Duration) -> Option<Instant> {
+        match under_way {
+            0 => Some(sent),
+            SYNCHRONOUS_AT_ONCE.. => None,
+            _ if self.synchronous => Some(sent + (put / SPREAD).max(SPACING_MIN)),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -77,11 +91,13 @@ mod tests {
     fn fill(sizes: &[u64]) -> (Vec<StoredSlice>, u64) {
         let (mut stored, mut end, mut written) = (Vec::new(), 0, 0);
         for size in sizes {
-            let plan = plan(&stored, Lsn(end)..Lsn(end + size));
-            stored.truncate(stored.len() - plan.replaces);
-            written += plan.range.end.bytes_since(plan.range.start);
-            stored.push(StoredSlice { range: plan.range, level: plan.level, activity: Activity::default() });
-            end += size;
+            stored.push(StoredSlice { range: Lsn(end)..Lsn(end + size), level: 0, activity: Activity::default() });
+            (end, written) = (end + size, written + size);
+            if let Some(run) = run_to_merge(&stored) {
+                let slice = merged(&stored.split_off(stored.len() - run)).unwrap();
+                written += slice.range.end.bytes_since(slice.range.start);
+                stored.push(slice);
+            }
         }
         (stored, written)
     }
@@ -101,6 +117,30 @@ mod tests {
             prop_assert!(stored.len() <= RUN * 4, "{} slices of {count}", stored.len());
             prop_assert!(written <= 4 * count as u64, "{written} bytes written of {count}");
         }
+    }
+
+    #[test]
+    fn slices_that_came_while_others_were_merged_are_merged_with_the_next() {
+        let slice = |level: u8, at: u64| StoredSlice { range: Lsn(at)..Lsn(at + 1), level, activity: Activity::default() };
+        let stored: Vec<StoredSlice> = (0..40).map(|at| slice(0, at)).collect();
+        assert_eq!(run_to_merge(&stored), Some(40));
+        let levels = |counts: [u64; 3]| -> Vec<StoredSlice> {
+            (0..).zip(counts).flat_map(|(level, count)| (0..count).map(move |at| slice(2 - level, at))).collect()
+        };
+        assert_eq!(run_to_merge(&levels([3, 14, 16])), Some(16));
+        assert_eq!(run_to_merge(&levels([3, 15, 16])), Some(31), "the sixteenth of the next level");
+        assert_eq!(run_to_merge(&levels([3, 15, 15])), None);
+    }
+
+    #[test]
+    fn several_are_sent_at_once_where_commits_wait_and_only_there() {
+        let sent = crate::sys::clock::instant();
+        let (put, ms) = (Duration::from_millis(40), |ms| Some(sent + Duration::from_millis(ms)));
+        let rule = SliceRule { max_delay: Duration::from_secs(1), synchronous: true };
+        assert_eq!([0, 1, 3, 4].map(|under_way| rule.next(under_way, sent, put)), [ms(0), ms(10), ms(10), None]);
+        assert_eq!(rule.next(1, sent, Duration::ZERO), ms(1));
+        let rule = SliceRule { synchronous: false, ..rule };
+        assert_eq!([0, 1].map(|under_way| rule.next(under_way, sent, put)), [ms(0), None]);
     }
 
     #[test]
