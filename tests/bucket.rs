@@ -2,6 +2,9 @@
 
 mod bucket {
     mod changes;
+    mod encrypted;
+    mod keys;
+    mod memory;
     mod refused;
     mod restore;
     mod retention;

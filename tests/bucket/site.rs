@@ -117,6 +117,25 @@ impl Site {
         self.wait(request.send()).unwrap_or_else(|error| panic!("put {key:?}: {error:?}"));
     }
 
+    /// Stores an object of so many MiB, in parts of which no two are alike.
+    pub fn put_large(&self, key: &str, megabytes: usize) {
+        use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+        const PART_MEGABYTES: usize = 8;
+        let (client, bucket) = (&self.client, &self.source);
+        let begun = self.wait(client.create_multipart_upload().bucket(bucket).key(key).send()).expect("begin an upload");
+        let id = begun.upload_id().expect("an id");
+        let mut parts = CompletedMultipartUpload::builder();
+        for number in 0..megabytes.div_ceil(PART_MEGABYTES) {
+            let size = PART_MEGABYTES.min(megabytes - number * PART_MEGABYTES) << 20;
+            let part = i32::try_from(number + 1).expect("a small number");
+            let request = client.upload_part().bucket(bucket).key(key).upload_id(id).part_number(part);
+            let sent = self.wait(request.body(content(number as u64, size).into()).send()).expect("send a part");
+            parts = parts.parts(CompletedPart::builder().part_number(part).set_e_tag(sent.e_tag).build());
+        }
+        let request = client.complete_multipart_upload().bucket(bucket).key(key).upload_id(id);
+        self.wait(request.multipart_upload(parts.build()).send()).expect("end the upload");
+    }
+
     /// Stores many objects, many at once.
     pub fn put_many(&self, objects: impl IntoIterator<Item = (String, Vec<u8>)>) {
         use futures_util::{StreamExt, TryStreamExt, stream};

@@ -6,7 +6,7 @@ use super::site::{Portrait, Site, content};
 
 /// Fills the source with objects of every sort.
 fn fill(site: &Site) {
-    for (number, bytes) in [0, 1, 511, 512, 513, 70_000, 2 << 20, (2 << 20) + 1, 9_500_000].into_iter().enumerate() {
+    for (number, bytes) in [0, 1, 511, 512, 513, 70_000, 1 << 20, (1 << 20) + 1, 9_500_000].into_iter().enumerate() {
         site.put(&format!("sizes/{bytes}"), content(number as u64, bytes));
     }
     let described = site.client().put_object().bucket(&site.source).key("described/größe.html");

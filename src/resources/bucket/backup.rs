@@ -23,7 +23,7 @@ use crate::storage::s3::{FirstPiece, ListedObject, Reading};
 const READS_AT_ONCE: usize = 16;
 /// The size of the pieces of a large object, and how many of them are read at once.
 const PIECE_BYTES: u64 = 4 << 20;
-const PIECES_AT_ONCE: usize = 3;
+const PIECES_AT_ONCE: usize = 2;
 /// How often an object that changes while it is read is read again.
 const TRIES: usize = 4;
 /// The object that holds the listing; the extension of the compression follows.

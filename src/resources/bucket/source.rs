@@ -11,7 +11,7 @@ use crate::config::{self, BucketSource, Pattern, StoreUrl};
 use crate::storage::s3::{Bucket, FirstPiece, ListedObject, Reading};
 
 /// An object up to this size is read in one piece, and others beside it.
-pub(super) const WHOLE_BYTES_MAX: u64 = 2 << 20;
+pub(super) const WHOLE_BYTES_MAX: u64 = 1 << 20;
 
 /// A bucket with what is left out of it.
 #[derive(Debug)]

@@ -7,13 +7,14 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{Description, FirstPiece, ListedObject, Reading};
 use crate::storage::Failure;
 use crate::storage::s3::read::{Extent, PIECE_LIMIT};
 use crate::storage::s3::{Done, LIMIT, S3Store, answer, failure};
+use crate::sys::buffer::{buffer, into_bytes};
 
 /// The first bytes of an object, and what is said of it.
 pub(super) async fn first(store: &S3Store, key: &str, limit: u64) -> Done<Reading<FirstPiece>> {
@@ -99,7 +100,7 @@ fn describe(output: &GetObjectOutput) -> Description {
 
 /// The whole of a body, which is to have so many bytes.
 async fn body(mut stream: ByteStream, expected: u64) -> Done<Bytes> {
-    let mut body = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
+    let mut body = buffer(usize::try_from(expected).unwrap_or_default());
     loop {
         let piece = tokio::time::timeout(PIECE_LIMIT, stream.next()).await;
         let piece = piece.map_err(|_| Failure::Unavailable("the answer came to a stop".to_owned()))?;
@@ -111,7 +112,7 @@ async fn body(mut stream: ByteStream, expected: u64) -> Done<Bytes> {
         body.extend_from_slice(&piece);
     }
     match body.len() as u64 {
-        whole if whole == expected => Ok(body.freeze()),
+        whole if whole == expected => Ok(into_bytes(body)),
         part => Err(Failure::Unavailable(format!("the answer ended at byte {part} of {expected}"))),
     }
 }
