@@ -55,7 +55,12 @@ fn the_page_brings_back_objects_and_nothing_lies_in_the_clear() {
     {
         let files = site.scratch.path().join("files");
         let mut shell = Command::new("bash");
-        shell.args(["-euo", "pipefail", "-c", &steps()]).env("NAME", "data").env("KEY", object).env("FILES", &files).env("BACKUP", &backup);
+        shell
+            .args(["-euo", "pipefail", "-c", &steps()])
+            .env("NAME", "data")
+            .env("KEY", object)
+            .env("FILES", &files)
+            .env("BACKUP", &backup);
         let output = shell.env("REPOSITORY", &repository).env("IDENTITY", &key).output().expect("run the steps");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(fs::read(files.join("object")).expect("the object") == expected, "{object}");

@@ -15,6 +15,7 @@ use super::{BackupId, BackupObject, Backups};
 use crate::codec::{self, Compression, Encrypting, FrameIndex, FrameWriter, Hasher, compress_frame};
 use crate::repository::{Error, Result};
 use crate::storage::{Put, Upload};
+use crate::sys::buffer::buffer;
 use crate::sys::places::{Place, place_for};
 
 /// How much of a backup is held in memory while it is written.
@@ -161,7 +162,7 @@ impl ObjectWriter {
         let place = Arc::clone(&self.writers.places).acquire_owned().await.map_err(|closed| interrupted(&closed.to_string()))?;
         let plain_bytes = self.pending.len() as u64;
         let room = place_for(plain_bytes).await;
-        let next = Vec::with_capacity(self.writers.limits.frame_bytes.min(self.pending.len()));
+        let next = buffer(self.writers.limits.frame_bytes.min(self.pending.len()));
         let plain = std::mem::replace(&mut self.pending, next);
         let compression = self.writers.compression();
         let compressed = tokio::task::spawn_blocking(move || compress_frame(&plain, compression));

@@ -8,12 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, MultipartUpload};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::{COMPLETION_LIMIT, Done, LIMIT, S3Store, UploadChecksum, answer, checksum, created, failure, transfer_limit};
 use crate::storage::{Failure, ObjectKey, Put, Result, Store, Upload};
+use crate::sys::buffer::{buffer, into_bytes};
 use crate::sys::clock;
 
 const FIRST_PART: usize = 16 << 20;
@@ -24,7 +25,7 @@ const IN_FLIGHT: usize = 2;
 pub struct S3Upload {
     store: S3Store,
     key: ObjectKey,
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     parts: Option<Parts>,
 }
 
@@ -38,7 +39,7 @@ struct Parts {
 
 impl S3Upload {
     pub fn new(store: S3Store, key: ObjectKey) -> Self {
-        Self { store, key, buffer: BytesMut::new(), parts: None }
+        Self { store, key, buffer: Vec::new(), parts: None }
     }
 
     fn part_size(&self) -> usize {
@@ -57,7 +58,7 @@ impl S3Upload {
             parts.receive(&self.store, &self.key).await?;
         }
         let (store, key, id, number) = (self.store.clone(), self.key.clone(), parts.id.clone(), parts.next);
-        let body = self.buffer.split().freeze();
+        let body = into_bytes(std::mem::take(&mut self.buffer));
         parts.next += 1;
         parts.sending.spawn(async move { store.options.retry.run(|| store.put_part(&key, &id, number, body.clone())).await });
         Ok(())
@@ -99,6 +100,10 @@ impl Parts {
 impl Upload for S3Upload {
     async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
         while !bytes.is_empty() {
+            if self.buffer.is_empty() {
+                // Of its whole size at once: one that grows leaves holes behind that nothing else fits into.
+                self.buffer = buffer(self.part_size());
+            }
             let room = self.part_size() - self.buffer.len();
             self.buffer.extend_from_slice(&bytes.split_to(room.min(bytes.len())));
             if self.buffer.len() == self.part_size() {
@@ -111,7 +116,7 @@ impl Upload for S3Upload {
     async fn finish(mut self: Box<Self>) -> Result<Put> {
         let policy = self.store.options.retry;
         let Some((id, parts)) = self.all_parts().await? else {
-            let body = self.buffer.split().freeze();
+            let body = into_bytes(std::mem::take(&mut self.buffer));
             return policy.run(|| self.store.put_if_absent(&self.key, body.clone())).await;
         };
         let put = policy.run(|| self.store.complete_parts(&self.key, &id, &parts)).await?;

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::task::JoinSet;
 
 use super::{Description, ListedObject};
 use crate::storage::s3::{COMPLETION_LIMIT, Done, LIMIT, S3Store, UploadChecksum, answer, checksum, failure, transfer_limit};
 use crate::storage::{Failure, Result};
+use crate::sys::buffer::{buffer, into_bytes};
 
 /// The size of parts, which many programs have in common: where they are the same, ETags are the same.
 const FIRST_PART: usize = 8 << 20;
@@ -69,7 +70,7 @@ pub struct BucketUpload {
     key: String,
     description: Description,
     first_part: usize,
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     id: Option<String>,
     next: i32,
     sending: JoinSet<Result<CompletedPart>>,
@@ -82,7 +83,7 @@ impl BucketUpload {
         let size = usize::try_from(like.size).unwrap_or(usize::MAX);
         // One byte more, so that it never fills a part.
         let first_part = if size <= WHOLE_BYTES_MAX && !like.etag.contains('-') { size + 1 } else { FIRST_PART };
-        Self { store, key, description, first_part, buffer: BytesMut::new(), id: None, next: 1, sending, sent }
+        Self { store, key, description, first_part, buffer: Vec::new(), id: None, next: 1, sending, sent }
     }
 
     /// Adds bytes; waits while the service is behind.
@@ -92,6 +93,9 @@ impl BucketUpload {
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
         while !bytes.is_empty() {
             let part = self.first_part << ((self.next - 1) / PARTS_OF_A_SIZE);
+            if self.buffer.is_empty() {
+                self.buffer = buffer(part);
+            }
             let room = part - self.buffer.len();
             self.buffer.extend_from_slice(&bytes.split_to(room.min(bytes.len())));
             if self.buffer.len() == part {
@@ -133,7 +137,7 @@ impl BucketUpload {
 
     async fn complete(&mut self) -> Result<()> {
         let Some(id) = self.id.clone() else {
-            let (store, body) = (self.store.clone(), self.buffer.split().freeze());
+            let (store, body) = (self.store.clone(), into_bytes(std::mem::take(&mut self.buffer)));
             let whole = || async { store.named("put", &self.key, put(&store, &self.key, &self.description, body.clone()).await) };
             return store.options.retry.run(whole).await;
         };
@@ -162,7 +166,8 @@ impl BucketUpload {
         while self.sending.len() >= IN_FLIGHT {
             self.receive().await?;
         }
-        let (store, key, number, body) = (self.store.clone(), self.key.clone(), self.next, self.buffer.split().freeze());
+        let (store, key, number, body) =
+            (self.store.clone(), self.key.clone(), self.next, into_bytes(std::mem::take(&mut self.buffer)));
         self.next += 1;
         self.sending.spawn(async move {
             let part = || async { store.named("upload", &key, part(&store, &key, &id, number, body.clone()).await) };
