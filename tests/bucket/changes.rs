@@ -20,7 +20,7 @@ fn through(site: &Site, proxy: &Proxy) {
 #[test]
 fn an_unchanged_bucket_is_not_read_again() {
     let asked: Option<usize> = std::env::var("HOLDFAST_TEST_OBJECTS").ok().map(|count| count.parse().expect("a number"));
-    let objects = asked.unwrap_or(2500);
+    let objects = asked.unwrap_or(1500);
     let site = Site::new();
     site.put_many((0..objects).map(|number| (format!("{}/{number:05}", number % 10), format!("content {number}").into_bytes())));
     let proxy = Proxy::to(Site::port());

@@ -35,11 +35,11 @@ fn peak(site: &Site, arguments: &[&str]) -> u64 {
 
 #[test]
 fn memory_is_bounded_whatever_is_in_the_bucket() {
-    let (objects, megabytes) = (measure("HOLDFAST_TEST_SMALL_OBJECTS", 4000), measure("HOLDFAST_TEST_LARGE_MEGABYTES", 200));
+    let (objects, megabytes) = (measure("HOLDFAST_TEST_SMALL_OBJECTS", 1500), measure("HOLDFAST_TEST_LARGE_MEGABYTES", 150));
     let site = Site::new();
     site.put_many((0..objects).map(|number| (format!("{}/{number:06}", number % 100), format!("content {number}").into_bytes())));
     site.put_large("large", megabytes);
-    site.put("medium", content(1, 30 << 20));
+    site.put("medium", content(1, 20 << 20));
     // The repository in a bucket takes more memory than one in a directory.
     site.configure("", &site.repository_in_a_bucket());
     site.run(&["init"]);

@@ -55,7 +55,7 @@ fn what_a_running_backup_refers_to_is_not_removed_under_it() {
     // It has found 'x' as it was, and waits a moment before it is listed.
     let mut slow = site.command(&["backup", "bucket/data"]);
     let slow = slow
-        .env("HOLDFAST_FAIL_POINTS", "put.before bucket/data/backups/ 0 wait:6000")
+        .env("HOLDFAST_FAIL_POINTS", "put.before bucket/data/backups/ 0 wait:4000")
         .stdout(Stdio::null())
         .spawn()
         .expect("run the program");
@@ -83,7 +83,7 @@ fn whatever_is_killed_the_kept_backups_are_whole_and_the_rest_goes() {
     let root = site.scratch.path().display().to_string();
     site.configure("keep = { last = 2 }", &format!("[repository]\nurl = \"file://{root}/repository\"\nlease = \"1s\"\n"));
     let (mut source, mut expected) = (BTreeMap::new(), Expected::new());
-    for round in 0..14 {
+    for round in 0..12 {
         for _ in 0..3 {
             let (key, seed) = (format!("key {}", dice.below(12)), dice.below(40));
             let size = 100 + dice.choose(4000);
