@@ -2,8 +2,10 @@
 
 mod dump {
     mod by_hand;
+    mod killed;
     mod place;
     mod refused;
     mod site;
+    mod standby;
     mod whole;
 }

@@ -12,6 +12,7 @@ mod error;
 mod globals;
 mod inventory;
 mod load;
+mod place;
 mod resource;
 mod restore;
 mod snapshot;

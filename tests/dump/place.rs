@@ -96,12 +96,10 @@ fn a_dump_becomes_a_file_that_pg_restore_reads() {
     let restored = restore.args(["-h", &host, "-p", &port, "-U", "postgres", "-d", "byhand", "-e", &to]).status();
     assert!(restored.expect("run pg_restore").success());
     assert_eq!(site.cluster.portrait("byhand"), original);
+    a_place_that_is_none_is_refused(&site);
 }
 
-#[test]
-fn a_place_that_is_none_is_refused() {
-    let site = Site::new(&Installation::newest(), "");
-    site.backup();
+fn a_place_that_is_none_is_refused(site: &Site) {
     let refused = |to: &str| site.refusal(&["restore", "dump/app", "--to", to]);
     assert!(site.refusal(&["restore", "dump/app"]).contains("no place for the dump"));
     let said = refused("postgresql://me:hush-hush@127.0.0.1/shop");

@@ -47,8 +47,14 @@ fn a_dump_without_its_end_is_never_listed() {
 }
 
 #[test]
-fn an_older_pg_dump_is_refused_with_both_versions() {
+fn what_is_missing_on_the_host_is_said() {
     let site = Site::new(&Installation::newest(), "");
+    an_older_pg_dump_is_refused_with_both_versions(&site);
+    where_no_server_is_installed_verify_says_that_it_did_not_restore(&site);
+    nothing_secret_is_stored_in_the_clear_where_there_is_no_encryption(&site);
+}
+
+fn an_older_pg_dump_is_refused_with_both_versions(site: &Site) {
     let old = Installation::major(15).program("pg_dump");
     site.configure(&site.encryption(), &format!("programs = \"{}\"", old.parent().expect("a directory").display()));
     let said = site.refusal(&["backup", "dump/app"]);
@@ -80,9 +86,7 @@ fn a_role_that_may_not_read_everything_is_told_so() {
     assert_eq!(site.json(&["verify", "dump/app"])["sound"], true);
 }
 
-#[test]
-fn nothing_secret_is_stored_in_the_clear_where_there_is_no_encryption() {
-    let site = Site::new(&Installation::newest(), "");
+fn nothing_secret_is_stored_in_the_clear_where_there_is_no_encryption(site: &Site) {
     site.configure("", "");
     let taken = site.backup();
     assert!(taken["remarks"].to_string().contains("without their passwords: the repository is not encrypted"), "{taken}");
@@ -91,10 +95,8 @@ fn nothing_secret_is_stored_in_the_clear_where_there_is_no_encryption() {
     assert!(globals.contains("CREATE ROLE clerk;") && !globals.contains("SCRAM"), "{globals}");
 }
 
-#[test]
-fn where_no_server_is_installed_verify_says_that_it_did_not_restore() {
-    let site = Site::new(&Installation::newest(), "");
-    site.configure(&site.encryption(), &dumping_by(&site, "exec REAL \"$@\""));
+fn where_no_server_is_installed_verify_says_that_it_did_not_restore(site: &Site) {
+    site.configure(&site.encryption(), &dumping_by(site, "exec REAL \"$@\""));
     site.backup();
     let verified = site.json(&["verify", "dump/app"]);
     assert_eq!(verified["sound"], true, "{verified}");

@@ -7,61 +7,39 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::error::{Error, Result};
+use super::place::Place;
 use crate::config;
 use crate::pg::tar::{END, Event, Kind, Member, TarParser};
 use crate::repository::{Content, ObjectWriter};
 use crate::resources::Progress;
-use crate::sys::clock;
 
-/// What the directories are called, for the sweep after a killed process.
-const PREFIX: &str = "holdfast-dump-";
 /// The directory that `pg_dump` makes itself.
 const DUMP: &str = "dump";
 const PIECE_BYTES: usize = 1 << 20;
 const PIECES_WAITING: usize = 4;
 
-/// A place for one dump. It is removed when this is dropped; what a killed process leaves is removed when the next one begins.
+/// A place for one dump.
 #[derive(Debug)]
 pub(super) struct Spool {
-    directory: TempDir,
+    _place: Place,
     dump: PathBuf,
 }
 
 impl Spool {
-    /// Makes one that only Holdfast's user may enter, in the configured directory.
+    /// Makes one in the configured directory.
     pub(super) fn make(section: &config::Dump) -> Result<Self> {
-        let spool = section.spool.as_deref().ok_or(Error::NoSpool)?;
-        sweep(spool, section.timeout.0);
-        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(spool);
-        let directory = directory.map_err(Error::file("make a directory in the spool", spool))?;
-        let dump = directory.path().join(DUMP);
-        Ok(Self { directory, dump })
+        // A pg_dump that a killed process has left running ends when it finds its directory gone.
+        let place = Place::make(section.spool.as_deref().ok_or(Error::NoSpool)?, "dump", |_| ())?;
+        let dump = place.path().join(DUMP);
+        Ok(Self { _place: place, dump })
     }
 
     /// The directory of the dump, which is not there yet.
     pub(super) fn path(&self) -> &Path {
-        debug_assert!(self.dump.starts_with(self.directory.path()));
         &self.dump
-    }
-}
-
-/// Removes what was left behind: no dump takes longer than its time limit.
-fn sweep(spool: &Path, limit: std::time::Duration) {
-    let Ok(entries) = fs::read_dir(spool) else { return };
-    let now = std::time::SystemTime::from(clock::now());
-    for entry in entries.filter_map(std::result::Result::ok) {
-        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
-        let old = modified.and_then(|at| now.duration_since(at).ok()).is_some_and(|age| age > limit * 2);
-        if old && entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            match fs::remove_dir_all(entry.path()) {
-                Ok(()) => tracing::info!("removed {}, which a dump had left behind", entry.path().display()),
-                Err(error) => tracing::warn!("{}, which a dump has left behind, stays: {error}", entry.path().display()),
-            }
-        }
     }
 }
 

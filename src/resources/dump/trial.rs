@@ -8,12 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use tempfile::TempDir;
-
 use super::create::create_for_trial;
 use super::error::{Error, Result};
 use super::inventory::{Inventory, detail};
 use super::load::{Loading, missing};
+use super::place::Place;
 use super::source::Tools;
 use crate::config::{self, Environment};
 use crate::pgwire::{ConnInfo, SqlConnection};
@@ -22,6 +21,8 @@ use crate::resources::{self, Run};
 use crate::sys::clock::Deadline;
 use crate::sys::local_postgres::{self, Account, LocalPostgres, Programs, Stop};
 
+/// Its data directory, in the place.
+const DATA: &str = "data";
 /// The database that is filled.
 const DATABASE: &str = "trial";
 /// How long the server may take to start.
@@ -76,7 +77,7 @@ struct Scratch {
     server: LocalPostgres,
     programs: Programs,
     info: ConnInfo,
-    _directory: TempDir,
+    _directory: Place,
 }
 
 impl Drop for Scratch {
@@ -89,17 +90,14 @@ impl Drop for Scratch {
 
 impl Scratch {
     fn start(programs: Programs, spool: Option<&Path>) -> Result<Self> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix("holdfast-trial-");
-        let made = spool.map_or_else(|| builder.tempdir(), |spool| builder.tempdir_in(spool));
-        let directory =
-            made.map_err(Error::file("make a directory for a scratch server in", spool.unwrap_or(Path::new("/tmp"))))?;
+        let parent = spool.map_or_else(std::env::temp_dir, Path::to_owned);
+        let directory = Place::make(&parent, "trial", |left| stop(&programs, left))?;
         let place = directory.path();
         // As root, it is the server's user who has to enter it, and nobody else.
         let account = Account::for_directory(place)?;
         account.give(place).map_err(Error::file("give away", place))?;
         fs::set_permissions(place, fs::Permissions::from_mode(0o700)).map_err(Error::file("close", place))?;
-        let server = LocalPostgres::new(programs.clone(), account, place.join("data"));
+        let server = LocalPostgres::new(programs.clone(), account, place.join(DATA));
         server.initdb(&["--no-sync"])?;
         let socket = place.display().to_string();
         let settings = [
@@ -169,6 +167,15 @@ impl Scratch {
                          WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name::text = wanted)";
         let row = sql.query_one(DOING, statement, &[&inventory.extensions]).await?;
         Ok(sql.get(DOING, &row, "lacking")?)
+    }
+}
+
+/// Stops the server that a killed process has left running.
+fn stop(programs: &Programs, place: &Path) {
+    let stopped = Account::for_directory(place)
+        .and_then(|account| LocalPostgres::new(programs.clone(), account, place.join(DATA)).stop(Stop::Immediate));
+    if let Err(error) = stopped {
+        tracing::debug!("the server in {} was not running: {error}", place.display());
     }
 }
 
