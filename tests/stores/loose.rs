@@ -82,7 +82,8 @@ impl LooseS3 {
 
     fn part(&self, id: &str, number: &str, body: Bytes) -> Response {
         let mut uploads = self.uploads.lock().expect("no test thread panics in here");
-        let parts = uploads.get_mut(id).expect("the upload was begun");
+        // A part may come when its upload was aborted: it was on its way.
+        let Some(parts) = uploads.get_mut(id) else { return error(StatusCode::NOT_FOUND, "NoSuchUpload") };
         parts.insert(number.parse().expect("a number"), body);
         [("etag", "\"etag\"")].into_response()
     }
