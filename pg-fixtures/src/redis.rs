@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hasher};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
@@ -15,6 +16,8 @@ use crate::guard::Guard;
 use crate::{FreePort, Scratch, poll};
 
 const END_SERVER: &str = r#"kill -KILL "$1" 2>/dev/null; [ -n "${HOLDFAST_KEEP_SCRATCH:-}" ] || rm -rf "$2""#;
+/// What is longer is shown by its hash, in bytes.
+const SHOWN_BYTES_MAX: usize = 4096;
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// The directory where `scripts/install` puts servers that are not of this distribution.
 const TREES: &str = "/var/cache/holdfast-test-servers";
@@ -258,12 +261,17 @@ impl Value {
         if let Self::Bytes(bytes) = self { bytes } else { &[] }
     }
 
-    /// As text.
+    /// As text; of what is long, the length and a hash.
     #[must_use]
     pub fn shown(&self) -> String {
         match self {
             Self::Nothing => "nothing".to_owned(),
             Self::Number(number) => number.to_string(),
+            Self::Bytes(bytes) if bytes.len() > SHOWN_BYTES_MAX => {
+                let mut hasher = DefaultHasher::new();
+                hasher.write(bytes);
+                format!("{} bytes with hash {:x}", bytes.len(), hasher.finish())
+            }
             Self::Bytes(bytes) => bytes.escape_ascii().to_string(),
             Self::Several(values) => format!("[{}]", values.iter().map(Self::shown).collect::<Vec<_>>().join(" ")),
         }

@@ -34,7 +34,7 @@ fn strings(client: &mut Client) {
 }
 
 fn collections(client: &mut Client) {
-    for number in 0..2000 {
+    for number in 0..700 {
         let number = number.to_string();
         let text = format!("member {number}");
         client.ask(&["RPUSH", "list", &number, &text]);
@@ -50,7 +50,7 @@ fn collections(client: &mut Client) {
 }
 
 fn hashes(client: &mut Client) {
-    for number in 0..1000 {
+    for number in 0..700 {
         client.ask(&["HSET", "hash", &format!("field {number}"), &"value ".repeat(number % 20)]);
     }
     client.ask(&["HSET", "hash small", "a", "1", "b", "two"]);
