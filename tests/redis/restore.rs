@@ -1,10 +1,37 @@
 //! Restores into a file, and what stands in their way.
 
 use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use pg_fixtures::redis::{Program, Redis, Value};
+use pg_fixtures::{FreePort, Scratch, poll};
 
 use super::site::Site;
+
+/// A server that goes by another name is found by its answers alone.
+#[test]
+fn a_directory_that_the_configured_server_calls_its_own_is_refused() {
+    let scratch = Scratch::new();
+    let (data, port) = (scratch.new_directory("data"), FreePort::take());
+    let program = Program::named("redis").link_into(scratch.path());
+    let hidden = scratch.path().join("hidden");
+    fs::rename(program, &hidden).expect("rename the program");
+    let number = port.number().to_string();
+    let mut command = Command::new(hidden);
+    command.args(["--port", &number, "--bind", "127.0.0.1", "--save", "", "--dir", &data.display().to_string()]);
+    let mut server = command.stdout(Stdio::null()).spawn().expect("start a server");
+    let site = Site::new(&format!("redis://127.0.0.1:{number}"), "");
+    let backed_up = poll::try_until(Duration::from_secs(60), || site.try_run(&["backup", "redis/cache"]).status.success());
+    let said = site.try_run(&["restore", "redis/cache", "--to", &data.display().to_string()]);
+    server.kill().and_then(|()| server.wait()).expect("end the server");
+    assert!(backed_up, "the server does not answer");
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(
+        said.contains("a server is running in") && said.contains(&format!("(the Redis server 127.0.0.1:{number})")),
+        "{said}"
+    );
+}
 
 #[test]
 fn a_file_that_is_there_is_replaced_only_when_told() {
@@ -61,7 +88,7 @@ fn a_server_in_append_only_mode_ignores_the_file_and_the_way_past_that_works() {
     server.restart();
     assert_eq!(server.ask(&["GET", "a"]), Value::text("before"));
     server.ask(&["CONFIG", "SET", "appendonly", "yes"]);
-    pg_fixtures::poll::until(std::time::Duration::from_secs(60), "the append-only file is written", || {
+    poll::until(Duration::from_secs(60), "the append-only file is written", || {
         server.client().info("aof_rewrite_in_progress") == "0" && server.client().info("aof_last_bgrewrite_status") == "ok"
     });
     server.kill();

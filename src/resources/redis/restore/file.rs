@@ -63,9 +63,8 @@ pub(super) async fn plan(run: &Run, server: &Server, stored: Stored, to: &OsStr,
     let mut warnings: Vec<String> =
         append_only_traces(&folder).into_iter().map(|trace| format!("APPEND-ONLY: {trace}")).collect();
     run.progress.say("waiting for the configured server to say whether it runs there");
-    if let Ok(Some(warning)) = tokio::time::timeout(ASK_LIMIT, ask(server, &folder)).await.unwrap_or(Ok(None)) {
-        warnings.push(warning);
-    }
+    // One that does not answer in time does not answer.
+    warnings.extend(tokio::time::timeout(ASK_LIMIT, ask(server, &folder)).await.unwrap_or(Ok(None))?);
     let replaces = found.is_some();
     Ok(Planned { stored, file, replaces, confirmed: apply || !replaces, owner, mode, warnings })
 }
@@ -80,7 +79,7 @@ fn occupied(folder: &Path, who: &str) -> Error {
 /// Asks the configured server whether this is its directory. That it does not answer is what is hoped for.
 async fn ask(server: &Server, folder: &Path) -> Result<Option<String>> {
     let place = server.section().location()?.place;
-    let (mut connection, facts) = server.connect().await?;
+    let Ok((mut connection, facts)) = server.connect().await else { return Ok(None) };
     let is_here = match &place {
         RedisPlace::Unix(_) => true,
         RedisPlace::Tcp { host, .. } => ["localhost", "127.0.0.1", "::1"].contains(&host.as_str()),
