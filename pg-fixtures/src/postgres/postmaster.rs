@@ -89,14 +89,19 @@ impl Postmaster {
     /// Kills the process and its children with SIGKILL, as a power cut would, and waits until none is left.
     pub fn kill(&mut self) {
         self.signal(Signal::SIGSTOP); // so that it starts no more children
-        let children = children_of(self.pid());
+        let mut children = children_of(self.pid());
         self.signal(Signal::SIGKILL);
-        for child in &children {
-            kill(*child, Signal::SIGKILL).ok(); // one that has just ended is as good
-        }
         drop(self.process.wait());
-        let gone = |child: &Pid| parent_of(*child).is_none();
-        poll::until(KILL, "every child of the killed server is gone", || children.iter().all(gone));
+        // One that was just being started may not have been seen; all of a server work in its data directory, and the next server
+        // would find its shared memory in use.
+        poll::until(KILL, "every child of the killed server is gone", || {
+            children.extend(working_in(self.pid_file.parent()));
+            for child in &children {
+                kill(*child, Signal::SIGKILL).ok(); // one that has just ended is as good
+            }
+            children.retain(|child| parent_of(*child).is_some());
+            children.is_empty()
+        });
     }
 
     fn signal(&self, signal: Signal) {
@@ -108,6 +113,14 @@ fn children_of(parent: Pid) -> Vec<Pid> {
     let processes = fs::read_dir("/proc").expect("list /proc").flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw);
     pids.filter(|pid| parent_of(*pid) == Some(parent)).collect()
+}
+
+/// The processes whose working directory this is.
+fn working_in(directory: Option<&Path>) -> Vec<Pid> {
+    let directory = directory.and_then(|directory| fs::canonicalize(directory).ok());
+    let processes = fs::read_dir("/proc").expect("list /proc").flatten();
+    let inside = processes.filter(|process| directory.is_some() && fs::read_link(process.path().join("cwd")).ok() == directory);
+    inside.filter_map(|process| process.file_name().to_str()?.parse().ok()).map(Pid::from_raw).collect()
 }
 
 /// The parent of a process; `None` when it has ended, or is only waiting to be reaped.
