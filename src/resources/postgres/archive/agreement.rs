@@ -7,7 +7,8 @@
 //! would have looked before its own. A listing shows each object whose put was over before it began, or the larger one in its place.
 //!
 //! Who finds a contradiction takes back what it has itself just created, which nobody was told of. A writer that is killed in just that
-//! moment leaves it behind: then both writers stop until somebody removes it, and readers refuse the segment.
+//! moment leaves it behind: then both writers stop until somebody removes it, and readers refuse the segment. So that this stays rare
+//! however often a refused writer tries again, the first object that it puts of a segment is compared before it is put, too.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -28,6 +29,8 @@ static COMPARING: Semaphore = Semaphore::const_new(1);
 const LOOKS_MAX: usize = 10;
 /// How many objects are remembered as compared before all are forgotten, and compared anew.
 const REMEMBERED_MAX: usize = 4096;
+/// Of how many segments it is remembered that they were begun: more than are ever stored at once.
+const SEGMENTS_MAX: usize = 64;
 
 /// Two objects hold different bytes for the same position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +92,8 @@ pub(super) struct Agreement {
     archive: WalArchive,
     /// Objects that hold the same bytes as what was offered for the same place.
     agreed: Arc<Mutex<BTreeSet<Place>>>,
+    /// Segments of which something was stored that nothing contradicts.
+    begun: Arc<Mutex<BTreeSet<SegmentName>>>,
 }
 
 /// A segment, and which of its bytes.
@@ -97,7 +102,7 @@ type Place = (SegmentName, u64, u64);
 impl Agreement {
     /// Nothing was compared yet.
     pub fn new(archive: WalArchive) -> Self {
-        Self { archive, agreed: Arc::default() }
+        Self { archive, agreed: Arc::default(), begun: Arc::default() }
     }
 
     /// Stores it. What it returns `Ok` for is durable and contradicted by nothing that may be acknowledged. `created` becomes true when
@@ -108,6 +113,9 @@ impl Agreement {
     pub async fn store(&self, offer: &Offer, about: &WalAbout, created: &mut bool) -> Result<Stored, Refusal> {
         let (stored, seen) = match &offer.object {
             WalObject::Slice(slice) => {
+                if !self.has_begun(offer.segment) {
+                    self.look(offer, None).await?;
+                }
                 let (stored, seen) = self.archive.put_slice_and_look(slice, offer.plain.clone(), about).await?;
                 (stored, seen.ok())
             }
@@ -117,6 +125,7 @@ impl Agreement {
         match self.look(offer, seen).await {
             Ok(_) => {
                 self.remember(offer.place());
+                self.begin(offer.segment);
                 Ok(stored)
             }
             Err(Refusal::Contradiction(found)) if *created => {
@@ -218,6 +227,18 @@ impl Agreement {
                 self.remember((offer.segment, range.start, range.end));
             }
             _ => {}
+        }
+    }
+
+    fn has_begun(&self, segment: SegmentName) -> bool {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).contains(&segment)
+    }
+
+    fn begin(&self, segment: SegmentName) {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.insert(segment);
+        while begun.len() > SEGMENTS_MAX {
+            begun.pop_first();
         }
     }
 

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -7,13 +8,17 @@ use crate::codec::Compression;
 use crate::pg::{SegmentNumber, SegmentSize, SystemId, TimelineId};
 use crate::repository::{Lineage, NewLineage, Repository, ResourceKind, ResourceName, Slice, WalSource};
 use crate::storage::FileStore;
+use crate::storage::faulty::{Effect, Fault, Faulty, Operation};
 use crate::sys::clock;
 
 const SIZE: u64 = 1 << 20;
 
 /// An archive of 1 MiB segments in a directory that goes with it.
 async fn archive(directory: &std::path::Path) -> WalArchive {
-    let store = Arc::new(FileStore::create(directory).await.unwrap());
+    archive_in(Arc::new(FileStore::create(directory).await.unwrap())).await
+}
+
+async fn archive_in(store: Arc<dyn crate::storage::Store>) -> WalArchive {
     let (repository, _) = Repository::create(store, Compression::default()).await.unwrap();
     let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
     let segment_size = SegmentSize::try_from(SIZE).unwrap();
@@ -104,6 +109,42 @@ async fn an_object_of_ones_own_is_not_taken_back_because_others_contradict_it_la
     assert_eq!(archive.slices(segment()).await.unwrap().len(), 2, "what was acknowledged stays");
     archive.delete_slice(&left).await.unwrap();
     assert_eq!(store(&one, &offer(&first, 0..700)).await.unwrap(), Stored::Identical);
+}
+
+#[tokio::test]
+async fn who_was_refused_puts_nothing_when_it_tries_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let faulty = Faulty::new(Arc::new(FileStore::create(directory.path()).await.unwrap()));
+    let archive = archive_in(Arc::new(faulty.clone())).await;
+    let (first, second) = (wal(0, 500), wal(1, 500));
+    store(&Agreement::new(archive.clone()), &offer(&first, 0..700)).await.unwrap();
+    let puts = faulty.calls(Operation::Put);
+    for end in 501..510 {
+        let refused = store(&Agreement::new(archive.clone()), &offer(&second, 0..end)).await;
+        assert_eq!(contradicted(&refused), Some(500));
+    }
+    assert_eq!(faulty.calls(Operation::Put), puts, "nothing that a kill could leave behind");
+}
+
+#[tokio::test]
+async fn a_writer_killed_before_it_took_back_what_contradicts_stops_both_until_that_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let faulty = Faulty::new(Arc::new(FileStore::create(directory.path()).await.unwrap()));
+    let archive = archive_in(Arc::new(faulty.clone())).await;
+    let (first, second) = (wal(0, 500), wal(1, 500));
+    let (one, two) = (Agreement::new(archive.clone()), Agreement::new(archive.clone()));
+    store(&two, &offer(&second, 0..100)).await.expect("what both wrote");
+    store(&one, &offer(&first, 0..700)).await.unwrap();
+    faulty.inject(Fault::on(Operation::Delete, Effect::Hang));
+    let killed = tokio::time::timeout(Duration::from_millis(500), store(&two, &offer(&second, 100..800))).await;
+    assert!(killed.is_err(), "it was about to take it back: {killed:?}");
+    faulty.heal();
+    for (writer, wal, range) in [(&one, &first, 700..900), (&Agreement::new(archive.clone()), &second, 100..800)] {
+        let refused = store(writer, &offer(wal, range)).await;
+        assert!(contradicted(&refused).is_some(), "{refused:?}");
+    }
+    archive.delete_slice(&Slice { segment: segment(), bytes: 100..800 }).await.unwrap();
+    store(&one, &offer(&first, 700..900)).await.expect("nothing contradicts it any more");
 }
 
 /// Stores `wal` in slices of these sizes, now and then joining the last few; returns up to where it was acknowledged.
