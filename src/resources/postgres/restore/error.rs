@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::plan::Refusal;
 use super::site::Obstacle;
+use crate::pg::{Lsn, SegmentName};
 use crate::repository::{self, BackupId};
 
 /// The result of a step of a restore.
@@ -45,6 +46,21 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Recovery would take this place for the end of the WAL.
+    #[error(
+        "the stored WAL is broken at {at}: the first record of {segment} follows one at {named}, but the last record stored before it is at \
+         {stored}; recovery would end there"
+    )]
+    Broken {
+        /// The segment behind the break.
+        segment: SegmentName,
+        /// Where its first record begins.
+        at: Lsn,
+        /// The record that this one names as the one before it.
+        named: Lsn,
+        /// The last record of the segment before.
+        stored: Lsn,
+    },
     /// Nobody said where to.
     #[error("no directory to restore into was given")]
     NoDirectory,
@@ -78,6 +94,7 @@ impl Error {
             }
             Self::File { .. } => Some("empty the directory before the next try".into()),
             Self::ServerEnded { .. } => Some("correct what the log says, and start the server again: recovery goes on".into()),
+            Self::Broken { .. } => Some("choose a target before that place (--target-lsn), or one that a backup taken after it reaches".into()),
             Self::NoDirectory => Some("add --to DIRECTORY".into()),
             Self::Gone { .. } => Some("plan the restore anew".into()),
             Self::Server(_) | Self::Interrupted(_) | Self::NoProgram(_) => None,

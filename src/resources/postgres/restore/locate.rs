@@ -4,6 +4,7 @@
 //! does the search: where a clock was set back, a time can name several moments, and the plan says so.
 
 mod clock;
+mod joints;
 mod records;
 mod segments;
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
 
+use super::joints::Joints;
 use super::records::Records;
 use crate::pg::records::Activity;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, WalFileName};
@@ -159,10 +160,17 @@ impl<'a> Segments<'a> {
         }
     }
 
-    /// What happened in each of them, in order; several headers are read at once.
+    /// What happened in each of them, in order, as long as their records follow one another; several headers are read at once.
     pub(super) fn activities(&self, indexes: Range<usize>) -> impl Stream<Item = Result<(usize, Activity)>> {
         let reads = indexes.map(move |index| async move { Ok((index, self.activity(index).await?)) });
-        stream::iter(reads).buffered(HEADERS_AT_ONCE)
+        let mut joints = Joints::default();
+        stream::iter(reads).buffered(HEADERS_AT_ONCE).map(move |read: Result<(usize, Activity)>| {
+            let (index, activity) = read?;
+            if let Some(number) = self.number(index) {
+                joints.follow(self.name(number), number, &activity)?;
+            }
+            Ok((index, activity))
+        })
     }
 
     /// The last complete record in a stretch; none where the last segments have none that is complete.
