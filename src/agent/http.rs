@@ -1,4 +1,4 @@
-//! The status over HTTP: `/healthz`, `/status`, `/metrics`.
+//! The status over HTTP: `/` names the others, `/healthz`, `/status`, `/metrics`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,7 +44,13 @@ pub(super) async fn serve(agent: Arc<Agent>, address: SocketAddr, stop: Cancella
 }
 
 fn routes(agent: Arc<Agent>) -> Router {
-    Router::new().route("/healthz", get(health)).route("/status", get(status)).route("/metrics", get(metrics)).with_state(agent)
+    let pages = Router::new().route("/", get(index)).route("/healthz", get(health)).route("/status", get(status));
+    pages.route("/metrics", get(metrics)).with_state(agent)
+}
+
+/// What there is to see, for whoever looks with a browser.
+async fn index() -> &'static str {
+    "Holdfast agent\n\n/healthz   ok, or what is wrong\n/status    everything, as JSON ('holdfast status' shows it for people)\n/metrics   for Prometheus\n"
 }
 
 /// 200 if everything does its work; 503 and the reasons if not.

@@ -50,7 +50,12 @@ pub async fn serve(config: Config, repository: Repository, stop: CancellationTok
             () = stop.cancelled() => break,
         };
         if let Err(error) = ended {
-            tracing::error!("the socket {}: {error}; archive_command runs 'holdfast wal push' itself meanwhile", path.display());
+            let hint = "its directory must belong to the agent's user (RuntimeDirectory= in a systemd unit), or name another place as [agent] socket";
+            tracing::error!(
+                hint,
+                "the socket {}: {error}; archive_command runs 'holdfast wal push' itself meanwhile",
+                path.display()
+            );
         }
         tokio::select! {
             () = tokio::time::sleep(REST) => {}

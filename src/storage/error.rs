@@ -66,7 +66,9 @@ impl Error {
             Failure::NoStore(_) => Some(
                 "mount it, or correct [repository] url; only where there never was a repository: create the bucket, or let 'holdfast init' make the directory",
             ),
-            Failure::Denied(_) => Some("check the credentials and the permissions that they have in this bucket or directory"),
+            Failure::Denied(_) => Some(
+                "a bucket: check the credentials and what they may do in it; a directory: it must belong to the user that Holdfast runs as",
+            ),
             Failure::Full(_) => Some("free space in the store or raise its quota; WAL waits in the replication slot until then"),
             Failure::ReadOnly(_) => Some("make the store writable; WAL waits in the replication slot until then"),
             Failure::Unavailable(_) => Some("check that the store runs and can be reached from this host"),

@@ -39,7 +39,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     match fetcher.fetch(options.name, &options.path).await? {
         Fetched::Delivered => Ok(exit::DONE),
         Fetched::Absent(absence) => {
-            tracing::debug!(file = %options.name, "absent: {absence}");
+            context.output.note(&format!("{} is not there: {absence}", options.name));
             Ok(shim::ABSENT)
         }
     }

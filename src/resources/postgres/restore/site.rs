@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 
 use super::plan::size_text;
@@ -88,6 +89,14 @@ pub enum Obstacle {
     /// A relative path.
     #[error("{0} is not an absolute path")]
     Relative(String),
+    /// Nothing can be made there by this user.
+    #[error("{path} cannot be made: this user may not write in {parent}", path = path.display(), parent = parent.display())]
+    NotWritable {
+        /// The directory.
+        path: PathBuf,
+        /// The one that it would lie in.
+        parent: PathBuf,
+    },
     /// Root restores, and it is not known for whom.
     #[error("{path} and the directory it lies in belong to root, and there is no user postgres to give the cluster to", path = .0.display())]
     NoOwner(PathBuf),
@@ -108,6 +117,9 @@ impl Obstacle {
             }
             Self::UnknownTablespace(_) => "the plan shows the tablespaces of the backup".into(),
             Self::NoOwner(_) => "create the directory and give it to the user that will run the server".into(),
+            Self::NotWritable { parent, .. } => {
+                format!("run it as the user that owns {}, or choose another directory with --to", parent.display())
+            }
             Self::Nested { .. } | Self::Unreadable { .. } => return None,
         })
     }
@@ -181,6 +193,9 @@ fn check_parent(path: &Path) -> Result<(), Obstacle> {
     let is_link = fs::symlink_metadata(path).is_ok();
     let parent = path.parent().unwrap_or_else(|| Path::new("/"));
     match parent.is_dir() && !is_link {
+        true if access(parent, AccessFlags::W_OK | AccessFlags::X_OK).is_err() => {
+            Err(Obstacle::NotWritable { path: path.to_owned(), parent: parent.to_owned() })
+        }
         true => Ok(()),
         false if is_link => Err(Obstacle::NotADirectory(path.to_owned())),
         false => Err(Obstacle::NoParent { path: path.to_owned(), parent: parent.to_owned() }),

@@ -56,7 +56,7 @@ impl fmt::Display for Line<'_> {
 
 /// A size in the unit that suits it.
 pub fn bytes(count: u64) -> String {
-    let units = ["kB", "MB", "GB", "TB", "PB"];
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if count < 1024 {
         return format!("{count} bytes");
     }
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn sizes_and_times_are_short() {
         let sizes = [0, 1023, 1024, 1536, 5 << 20, (3 << 30) + (1 << 29), u64::MAX].map(bytes);
-        assert_eq!(sizes, ["0 bytes", "1023 bytes", "1.0 kB", "1.5 kB", "5.0 MB", "3.5 GB", "16383.9 PB"]);
+        assert_eq!(sizes, ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.5 GiB", "16383.9 PiB"]);
         assert_eq!([5, 119, 121, 7300].map(duration), ["5 s", "119 s", "3 min", "2 h 1 min"]);
     }
 }
