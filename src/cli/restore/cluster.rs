@@ -21,7 +21,7 @@ use crate::resources::postgres::restore::settings::RestoreCommand;
 use crate::resources::postgres::restore::site::{Site, survey};
 use crate::resources::postgres::restore::start::{End, Recovered, StartOptions, start};
 use crate::resources::postgres::restore::target::{Wanted, parse_time};
-use crate::resources::postgres::restore::{self, carry_out};
+use crate::resources::postgres::restore::{self, Configuration, carry_out};
 use crate::sys::local_postgres::{self, Programs};
 
 /// How often progress is shown.
@@ -76,12 +76,18 @@ pub(super) struct ClusterOptions {
     programs: Option<PathBuf>,
 }
 
+/// Said where the original's configuration lay outside its data directory.
+const PLAIN_CONFIGURATION: &str = "\nWARNING: the original's postgresql.conf was not in its data directory, so it is not in the backup; a plain one was written (the default \
+    port, plain pg_hba.conf, no shared_preload_libraries, default memory settings): bring the original's back, from a files backup for \
+    instance, before the cluster takes over";
+
 /// What `restore` did.
 #[derive(Serialize)]
 struct Report {
     plan: RestorePlan,
     site: Site,
     restored: bool,
+    configuration: Option<Configuration>,
     recovered: Option<Recovered>,
     next: String,
 }
@@ -99,7 +105,7 @@ pub(super) async fn run(
     let programs = programs(options, &plan);
     if common.dry_run {
         let next = "nothing was changed (--dry-run)".to_owned();
-        return Ok(report(context, &Report { plan, site, restored: false, recovered: None, next }));
+        return Ok(report(context, &Report { plan, site, restored: false, configuration: None, recovered: None, next }));
     }
     context.output.note(&plan.to_string());
     context.output.note(&site_text(&site));
@@ -113,13 +119,17 @@ pub(super) async fn run(
     };
     // What is a long work waits for a store that is away for a while.
     let repository = context.repository(config).await?;
-    write(context, config, &repository, (&plan, &site), resource, options).await?;
+    let configuration = write(context, config, &repository, (&plan, &site), resource, options).await?;
     let recovered = match programs {
         Some(programs) if options.start => Some(recover(context, &plan, &site, programs, options).await?),
         _ => None,
     };
-    let next = next_steps(&plan, &site, recovered.as_ref(), options);
-    Ok(report(context, &Report { plan, site, restored: true, recovered, next }))
+    let mut next = next_steps(&plan, &site, recovered.as_ref(), options);
+    if configuration == Configuration::Plain {
+        next.push_str(PLAIN_CONFIGURATION);
+    }
+    let configuration = Some(configuration);
+    Ok(report(context, &Report { plan, site, restored: true, configuration, recovered, next }))
 }
 
 fn report(context: &Context, report: &Report) -> u8 {
@@ -178,7 +188,7 @@ async fn write(
     (plan, site): (&RestorePlan, &Site),
     resource: &ResourceName,
     options: &ClusterOptions,
-) -> Result<(), Failure> {
+) -> Result<Configuration, Failure> {
     let command = RestoreCommand::of_this_program(&config.path, resource, plan.system_id)?;
     let (backups, written) = (repository.backups(resource), Written::default());
     let progress = context.output.progress("restoring");

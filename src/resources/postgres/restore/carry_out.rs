@@ -1,5 +1,7 @@
 //! Carrying out a plan: the base backup, the settings, and last the control file.
 
+use serde::Serialize;
+
 use super::base::{self, Written};
 use super::error::{Error, Result};
 use super::plan::RestorePlan;
@@ -8,6 +10,16 @@ use super::settings::{RestoreCommand, Wishes, files};
 use super::site::Site;
 use crate::pg::control::ControlFile;
 use crate::repository::Backups;
+
+/// What the restored server runs with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Configuration {
+    /// The original's files, which lay in the data directory.
+    Original,
+    /// Plain ones: the original's lay elsewhere, as Debian has them, and are not in a base backup.
+    Plain,
+}
 
 /// Restores a backup into a place that `survey` has found free, so that a server started there recovers to the plan's target. Retention
 /// leaves the backup and its WAL alone meanwhile, and for a day afterwards.
@@ -21,7 +33,7 @@ pub async fn carry_out(
     command: &RestoreCommand,
     keep_archiving: bool,
     written: &Written,
-) -> Result<()> {
+) -> Result<Configuration> {
     let lease = protect_backup(backups, &plan.backup.id).await?;
     let restored = write(plan, site, backups, command, keep_archiving, written).await;
     end_protection(lease, restored.is_ok()).await;
@@ -35,7 +47,7 @@ async fn write(
     command: &RestoreCommand,
     keep_archiving: bool,
     written: &Written,
-) -> Result<()> {
+) -> Result<Configuration> {
     base::check_objects(backups, &plan.backup).await?;
     let unfinished = base::write(backups, &plan.backup, site, written).await?;
     let damaged = |detail: String| Error::Damaged { object: format!("global/pg_control of backup {}", plan.backup.id), detail };
@@ -52,5 +64,6 @@ async fn write(
         unfinished.replace(name, &content)?;
     }
     let finished = tokio::task::spawn_blocking(|| unfinished.finish()).await;
-    finished.map_err(|panic| Error::Interrupted(panic.to_string()))?
+    finished.map_err(|panic| Error::Interrupted(panic.to_string()))??;
+    Ok(if main.is_some() { Configuration::Original } else { Configuration::Plain })
 }
