@@ -26,6 +26,11 @@ fn what_may_not_be_read_is_named_and_the_backup_is_not_listed() {
     assert!(!output.status.success() && said.contains("closed (") && said.contains("locked ("), "{said}");
     assert!(said.contains("not listed") && said.contains("exclude"), "{said}");
     assert_eq!((site.listed(), site.stored()), (0, vec![]));
+    // It is said before a backup fails at it, too.
+    let mut check = ServerUser::current().command(&program);
+    let check = check.args(["check", "files/tree"]).env("HOLDFAST_CONFIG", site.scratch.path().join("holdfast.toml"));
+    let checked = String::from_utf8_lossy(&check.output().expect("run it").stdout).into_owned();
+    assert!(checked.contains("closed (") && checked.contains("locked ("), "{checked}");
     mode(&site.tree.join("locked"), 0o700);
 }
 

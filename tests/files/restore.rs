@@ -42,6 +42,11 @@ fn a_restore_in_place_shows_the_difference_and_changes_nothing_before_it_is_told
     assert!(!below(&site.tree).iter().any(|path| path.to_string_lossy().contains(".holdfast")), "no draft is left");
     let nothing = site.run(&["restore", "files/tree"]);
     assert!(nothing.contains("0 to add, 0 to change"), "{nothing}");
+    // Pipes and sockets are in no backup, so that their absence from it says nothing.
+    let pipe = site.tree.join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("make a pipe");
+    site.run(&["restore", "files/tree", "--apply", "--delete-extra"]);
+    assert!(pipe.exists(), "a pipe is left alone");
 }
 
 #[test]

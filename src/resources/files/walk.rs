@@ -5,6 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+
 use super::error::{Error, Result};
 use crate::codec::{Hash, Hasher};
 use crate::config::Files;
@@ -112,7 +115,7 @@ pub(super) struct Survey {
 pub(super) fn survey(section: &Files) -> Result<(Survey, Denied)> {
     let (mut entries, mut bytes, mut skipped, mut hash) = (0, 0, Vec::new(), Hasher::new());
     let mut denied = Denied::default();
-    walk(section, &mut denied, &mut |found, _| {
+    walk(section, &mut denied, &mut |found, denied| {
         if is_skipped(&found.metadata) {
             if skipped.len() < NAMED_MAX {
                 skipped.push(found.path);
@@ -120,6 +123,13 @@ pub(super) fn survey(section: &Files) -> Result<(Survey, Denied)> {
             return Ok(());
         }
         entries += 1;
+        // A backup would fail at it: better said now.
+        if found.metadata.is_file()
+            && let Err(error) = access(&found.path, AccessFlags::R_OK)
+            && error != Errno::ENOENT
+        {
+            denied.add(&found.path, &error.into());
+        }
         bytes += if found.metadata.is_file() { found.metadata.len() } else { 0 };
         hash_entry(&mut hash, &found);
         Ok(())

@@ -17,7 +17,7 @@ use crate::config::Files;
 use crate::resources::files::attributes::{beside, read_attributes};
 use crate::resources::files::error::{Error, Result};
 use crate::resources::files::tar::{Archive, Kind, Member};
-use crate::resources::files::walk::{Denied, walk};
+use crate::resources::files::walk::{Denied, is_skipped, walk};
 
 /// Of text files up to this size the lines that differ are shown.
 const TEXT_BYTES_MAX: u64 = 64 << 10;
@@ -60,7 +60,8 @@ pub(super) fn find_extra(section: &Files, places: &Places, difference: &mut Diff
             let relative = found.path.strip_prefix(&root).unwrap_or_else(|_| Path::new(""));
             let name = crate::resources::files::archive::stored_path(relative);
             let name = if name.is_empty() { member.clone() } else { [&member[..], b"/", &name[..]].concat() };
-            if places.wants(&name) && !difference.all.contains(&PathMark::of(&name)) {
+            // Sockets, pipes and devices are in no backup, and in nobody's way.
+            if !is_skipped(&found.metadata) && places.wants(&name) && !difference.all.contains(&PathMark::of(&name)) {
                 difference.extra.push(AnyPath(found.path));
             }
             Ok(())
