@@ -9,8 +9,10 @@ use serde::Serialize;
 use super::windows::{BackupFacts, TimelineFacts, Window, windows};
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId, WalFileName};
-use crate::repository::{BackupEntry, Conflict, Damaged, Error, Gap, Repository, ResourceName, Result, WalAbout, WalArchive};
-use crate::resources::postgres::archive::coverage::{cut, stored_through, was_filled};
+use crate::repository::{
+    BackupEntry, Conflict, Damaged, Error, Gap, Repository, ResourceName, Result, WalAbout, WalArchive, WalObject,
+};
+use crate::resources::postgres::archive::coverage::{cut, range_of, stored_through, was_filled};
 use crate::resources::postgres::restore::gather::histories;
 use crate::sys::clock;
 
@@ -87,9 +89,9 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
     };
     let missing_histories = timelines.keys().filter(unknown).copied().collect();
     let facts: Vec<BackupFacts> = backups.iter().map(BackupFacts::from).collect();
-    let windows = windows(&facts, &timelines);
-    let last_commit = match windows.last() {
-        Some(window) => last_commit(&archive, window).await?,
+    let mut windows = windows(&facts, &timelines);
+    let last_commit = match windows.last_mut() {
+        Some(window) => last_commit(&archive, window, &mut damaged).await?,
         None => None,
     };
     Ok(ClusterStatus {
@@ -182,29 +184,44 @@ async fn stretches(archive: &WalArchive, timeline: TimelineId, first: Lsn) -> Re
 /// How many segments before the end are searched for the last commit; an idle cluster's last ones may have none.
 const SEGMENTS_SEARCHED_MAX: u64 = 64;
 
-/// The time of the last commit before the end of a window, as the headers of the stored objects tell it.
-async fn last_commit(archive: &WalArchive, window: &Window) -> Result<Option<Timestamp>> {
+/// The time of the last commit before the end of a window, as the headers of the stored objects tell it. A window ends before what
+/// is found damaged there.
+async fn last_commit(archive: &WalArchive, window: &mut Window, damaged: &mut Vec<Damaged>) -> Result<Option<Timestamp>> {
     let size = archive.segment_size();
     let last = SegmentNumber::before(window.to, size).0;
     for number in (last.saturating_sub(SEGMENTS_SEARCHED_MAX)..=last).rev() {
         let segment = SegmentName::new(window.timeline, SegmentNumber(number), size);
-        if let Some(time) = last_commit_in(archive, segment).await? {
-            return Ok(Some(time));
+        for object in objects_of(archive, segment).await? {
+            let about = match &object {
+                WalObject::File(name) => archive.about_file(*name).await,
+                WalObject::Slice(slice) => archive.about_slice(slice).await,
+            };
+            match about {
+                Ok(about) => {
+                    if let Some(time) = about.as_ref().and_then(time_of) {
+                        return Ok(Some(time));
+                    }
+                }
+                Err(error) => {
+                    damaged.push(Damaged::of(&archive.key_of(&object), error)?);
+                    let begins = range_of(archive, &object).await?.map_or(window.to, |range| range.start);
+                    (window.to, window.cut) = (window.to.min(begins), true);
+                }
+            }
         }
     }
     Ok(None)
 }
 
-async fn last_commit_in(archive: &WalArchive, segment: SegmentName) -> Result<Option<Timestamp>> {
-    if let Some(about) = archive.about_file(WalFileName::Segment(segment)).await? {
-        return Ok(time_of(&about));
+/// The segment, or its slices, the last first.
+async fn objects_of(archive: &WalArchive, segment: SegmentName) -> Result<Vec<WalObject>> {
+    let mut stored = archive.stored_of(segment).await?;
+    stored.reverse();
+    let file = WalObject::File(WalFileName::Segment(segment));
+    if stored.contains(&file) {
+        return Ok(vec![file]);
     }
-    for slice in archive.slices(segment).await?.iter().rev() {
-        if let Some(time) = archive.about_slice(slice).await?.as_ref().and_then(time_of) {
-            return Ok(Some(time));
-        }
-    }
-    Ok(None)
+    Ok(stored.into_iter().filter(|object| matches!(object, WalObject::Slice(_))).collect())
 }
 
 fn time_of(about: &WalAbout) -> Option<Timestamp> {

@@ -130,6 +130,17 @@ impl Error {
         matches!(self, Self::Codec { source, .. } if source.is_locked())
     }
 
+    /// Whether an object is not as it was stored, and everything else may well be.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        match self {
+            Self::Codec { source, .. } => !source.is_locked(),
+            Self::Malformed { .. } | Self::Misplaced { .. } | Self::Damaged { .. } => true,
+            Self::Storage(error) => matches!(error.failure, storage::Failure::Corrupt(_)),
+            _ => false,
+        }
+    }
+
     /// What to do next.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -138,7 +149,7 @@ impl Error {
             Self::Storage(error) => error.hint()?,
             Self::Taken { .. } => "take the backup again",
             Self::Codec { .. } | Self::Malformed { .. } | Self::Misplaced { .. } | Self::Damaged { .. } => {
-                "the object was altered or cut short after it was stored: restore it from a copy of the repository, or use another backup"
+                "the object was altered or cut short after it was stored: restore it from a copy of the repository, use another backup, or, where it is WAL, a target before it"
             }
             Self::Conflict { .. } => {
                 "two clusters archive under one name (a clone, a restored copy, a split brain): give one of them a resource name of its own"
@@ -148,7 +159,9 @@ impl Error {
             Self::OtherCluster { .. } => {
                 "check conninfo and repository url; if this cluster really continues under that name (pg_upgrade, a new initdb), run 'holdfast init --new-lineage'"
             }
-            Self::UnknownResource { .. } => "check the name and the repository url; 'holdfast init' prepares a new resource",
+            Self::UnknownResource { .. } => {
+                "check the name and the repository url; where 'holdfast backups' shows backups of it, its lineage record was removed: bring the lineages folder back from a copy of the repository; 'holdfast init' prepares a new resource"
+            }
             Self::LeaseLost { .. } => {
                 "this process or the store stood still for longer than [repository] lease: raise it if that is usual, and try again"
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use holdfast::pg::TimelineId;
 use holdfast::repository::{Gap, GapCause};
 use holdfast::resources::postgres::archive::BackupState;
+use pg_fixtures::ServerUser;
 use pg_fixtures::postgres::{Cluster, Installation};
 
 use crate::site::{DEADLINE, Site, end_of_wal, server};
@@ -102,4 +103,25 @@ fn objects_that_were_deleted_behind_our_back_are_a_gap() {
     site.holdfast.wait_until(Duration::from_secs(60), "the metric tells", || {
         site.get("/metrics").is_some_and(|(_, text)| text.contains("holdfast_wal_open_gaps{resource=\"postgres/main\"} 1"))
     });
+}
+
+/// A receiver that is not ours moves our slot: the server takes WAL for stored that nobody has.
+#[test]
+fn a_slot_that_something_else_streams_from_is_no_proof() {
+    let cluster = server(&Installation::newest()).start();
+    let site = begin(&cluster);
+    assert!(site.holdfast.terminate().success());
+    let folder = pg_fixtures::Scratch::new();
+    let mut command = ServerUser::current().command(&cluster.program("pg_receivewal"));
+    command.args(["-S", "holdfast", "--synchronous", "-D"]).arg(folder.new_directory("wal")).args(["-d", &cluster.conninfo()]);
+    let mut stranger = command.spawn().expect("start pg_receivewal");
+    cluster.sql("CREATE TABLE nobody_has (n int)");
+    cluster.switch_wal();
+    let end = cluster.sql("SELECT pg_current_wal_lsn()");
+    let moved = format!("SELECT restart_lsn >= '{end}' FROM pg_replication_slots WHERE slot_name = 'holdfast'");
+    cluster.wait_until(DEADLINE, "the stranger has moved the slot", || cluster.sql(&moved) == "t");
+    let (code, text) = output(&site, &["check"]);
+    stranger.kill().expect("end pg_receivewal");
+    stranger.wait().expect("wait for pg_receivewal");
+    assert!(code == Some(2) && text.contains("something else streams from it"), "{text}");
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 use pg_fixtures::ServerUser;
+use pg_fixtures::checksum::Checksums;
 use pg_fixtures::postgres::{Cluster, Installation};
 
 use super::support::{Story, until};
@@ -36,6 +37,31 @@ fn a_damaged_pack_is_named_and_nothing_is_started() {
     fs::remove_file(&pack).expect("remove a pack");
     let message = story.refusal(&[]);
     assert!(message.contains(name.as_str()) && message.contains("not there"), "{message}");
+}
+
+/// What a power cut likes to leave of the newest file.
+#[test]
+fn damage_at_the_end_of_the_wal_hides_nothing_before_it() {
+    let story = Story::new(&Installation::newest());
+    story.cluster.sql("CREATE TABLE t (n int); INSERT INTO t VALUES (1)");
+    story.backup();
+    story.cluster.sql("INSERT INTO t VALUES (2)");
+    let lsn = story.cluster.sql("SELECT pg_create_restore_point('two'), pg_current_wal_lsn()");
+    let (expected, lsn) = (Checksums::of(&story.cluster), lsn.rsplit('|').next().expect("a position").to_owned());
+    story.store_wal();
+    story.cluster.sql("INSERT INTO t VALUES (3)");
+    let newest = story.cluster.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    story.store_wal();
+    let found = super::refused::walk_if_there(&story.repository().join("postgres/main/wal"));
+    let damaged =
+        found.iter().find(|path| path.file_name().is_some_and(|name| name == newest.as_str())).expect("the newest segment");
+    fs::write(damaged, "").expect("empty it");
+    let status = String::from_utf8_lossy(&story.holdfast.try_run(&["status"]).stdout).into_owned();
+    assert!(status.contains("DAMAGED") && status.contains(&newest) && status.contains("CUT OFF"), "{status}");
+    assert_eq!(story.restored_content("by-lsn", &["--target-lsn", &lsn]), expected);
+    assert_eq!(story.restored_content("by-name", &["--target-name", "two"]), expected);
+    let message = story.refusal(&[]);
+    assert!(message.contains(&newest) && message.contains("a target before it"), "{message}");
 }
 
 #[test]

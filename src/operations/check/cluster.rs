@@ -19,10 +19,11 @@ const WAITING_MAX: i64 = 3;
 pub async fn check_cluster(repository: Option<&Repository>, resource: &ResourceName, cluster: &Postgres) -> Vec<Finding> {
     let object = resource.to_string();
     let (mut findings, server) = check_server(&object, cluster).await;
-    findings.extend(check_slot(&object, cluster).await);
+    let (slot, told) = check_slot(&object, cluster).await;
+    findings.extend(slot);
     findings.extend(check_archiver(&object, cluster).await);
     if let Some(repository) = repository {
-        findings.extend(check_stored(repository, resource, server.as_ref()).await);
+        findings.extend(check_stored(repository, resource, (server.as_ref(), told)).await);
         if let (Some(rpo), Some(server)) = (cluster.objectives.rpo, &server) {
             findings.extend(check_rpo(repository, resource, rpo, server).await);
         }
@@ -43,8 +44,9 @@ async fn reach(cluster: &Postgres) -> Result<(String, SystemIdentity), source::E
     Version::of_server(server.server_version().number())?;
     let identity = server.identify_system().await?;
     let wal_level = server.show("wal_level").await?;
+    let elsewhere = configuration_elsewhere(&mut server).await.unwrap_or_default();
     let found = format!(
-        "PostgreSQL {} at {}, timeline {}, wal_level {wal_level}",
+        "PostgreSQL {} at {}, timeline {}, wal_level {wal_level}{elsewhere}",
         server.server_version(),
         server.server(),
         identity.timeline
@@ -53,19 +55,29 @@ async fn reach(cluster: &Postgres) -> Result<(String, SystemIdentity), source::E
     Ok((found, identity))
 }
 
-/// Whether the slot is there, in use and out of danger.
-async fn check_slot(object: &str, cluster: &Postgres) -> Vec<Finding> {
+/// A word on a configuration outside the data directory, as Debian has it: no base backup holds it. Nothing where the role may not see
+/// where it lies.
+async fn configuration_elsewhere(server: &mut ReplicationConnection) -> Option<String> {
+    let (file, data) = (server.show("config_file").await.ok()?, server.show("data_directory").await.ok()?);
+    let is_inside = std::path::Path::new(&file).starts_with(&data);
+    (!is_inside)
+        .then(|| format!("; {file} is outside the data directory and in no base backup: a [files.NAME] section can keep it"))
+}
+
+/// Whether the slot is there, in use and out of danger; and up to where the server was told through it that WAL is stored.
+async fn check_slot(object: &str, cluster: &Postgres) -> (Vec<Finding>, Option<Lsn>) {
     if !cluster.stream {
-        return Vec::new();
+        return (Vec::new(), None);
     }
     let slot = match look_up_slot(cluster).await {
         Ok(slot) => slot,
         Err(error) => {
             let found = format!("the replication slot could not be looked up: {error}");
-            return vec![Finding::bad(Level::Warning, object, found, error.hint())];
+            return (vec![Finding::bad(Level::Warning, object, found, error.hint())], None);
         }
     };
-    judge_slot(object, &cluster.slot, slot.as_ref())
+    let told = slot.as_ref().filter(|slot| slot.active).and_then(|slot| slot.restart_lsn);
+    (judge_slot(object, &cluster.slot, slot.as_ref()), told)
 }
 
 async fn look_up_slot(cluster: &Postgres) -> Result<Option<SlotState>, source::Error> {
@@ -125,7 +137,11 @@ async fn look_at_archiver(cluster: &Postgres) -> Result<Option<(i64, bool)>, sou
 }
 
 /// Whether what is stored can be restored, and reaches up to now.
-async fn check_stored(repository: &Repository, resource: &ResourceName, server: Option<&SystemIdentity>) -> Vec<Finding> {
+async fn check_stored(
+    repository: &Repository,
+    resource: &ResourceName,
+    (server, told): (Option<&SystemIdentity>, Option<Lsn>),
+) -> Vec<Finding> {
     let object = resource.to_string();
     let known = match server {
         Some(server) => repository.lineage_of(resource, server.system_id).await.map(drop),
@@ -138,12 +154,27 @@ async fn check_stored(repository: &Repository, resource: &ResourceName, server: 
     match status {
         Ok(status) => {
             let mut findings = judge_status(&object, &status, server.map(|server| server.flushed));
+            findings.extend(judge_told(&object, &status, told));
             findings.extend(status.missing_histories.iter().map(|timeline| judge_missing_history(&object, *timeline)));
             findings.extend(status.damaged.iter().map(|record| judge_damaged(&object, record)));
             findings
         }
         Err(error) => vec![Finding::bad(Level::Critical, &object, error.to_string(), error.hint())],
     }
+}
+
+/// A slot is moved by whoever streams from it. What it was moved past and is not stored may be gone from the server already.
+fn judge_told(object: &str, status: &ClusterStatus, told: Option<Lsn>) -> Option<Finding> {
+    let (window, told) = (status.windows.last()?, told?);
+    // Where stored WAL is missing or damaged that is another finding.
+    (told > window.to && !window.cut).then(|| {
+        let found = format!(
+            "the slot was moved to {told}, and WAL is stored up to {} only: something else streams from it, and the server may remove what is between",
+            window.to
+        );
+        let hint = "find it in pg_stat_replication and stop it, then start 'holdfast agent'; one slot is for one agent";
+        Finding::bad(Level::Critical, object, found, Some(hint.to_owned()))
+    })
 }
 
 /// A server that recovers needs the history of every timeline on its way.

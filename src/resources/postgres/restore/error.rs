@@ -81,7 +81,20 @@ pub enum Error {
     Interrupted(String),
 }
 
+fn parent_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
 impl Error {
+    /// Whether an object in the repository is not as it was stored.
+    pub(super) const fn is_damage(&self) -> bool {
+        match self {
+            Self::Repository(error) => error.is_damage(),
+            Self::Damaged { .. } => true,
+            _ => false,
+        }
+    }
+
     /// What to do next.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -91,6 +104,9 @@ impl Error {
             Self::Repository(error) => error.hint(),
             Self::Damaged { .. } => {
                 Some("restore the object from a copy of the repository, or use another backup with --backup; empty the directory first".into())
+            }
+            Self::File { source, path, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some(format!("run it as the user that owns {}, or choose another directory with --to", parent_of(path).display()))
             }
             Self::File { .. } => Some("empty the directory before the next try".into()),
             Self::ServerEnded { .. } => Some("correct what the log says, and start the server again: recovery goes on".into()),

@@ -9,6 +9,7 @@ mod records;
 mod segments;
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 use super::error::Result;
 use super::plan::{Located, Route};
 use crate::pg::Lsn;
-use crate::pg::records::Commit;
+use crate::pg::records::{Activity, Commit};
 use crate::pg::recovery::RecoveryTarget;
 use crate::repository::WalArchive;
 
@@ -33,9 +34,9 @@ const SEGMENTS_LOOKED_BACK: usize = 512;
 /// # Errors
 /// When the store fails or an object is damaged.
 pub async fn locate(archive: &WalArchive, route: &Route) -> Result<Located> {
-    let search = Search { segments: Segments::new(archive, route), route };
+    let search = Search { segments: Segments::new(archive, route), route, damaged: AtomicBool::new(false) };
     let last = search.last_commit_before(search.segments.len()).await?;
-    let located = Located { last, ..Located::default() };
+    let located = Located { last, damaged: search.damaged.load(Ordering::Relaxed), ..Located::default() };
     match &route.wanted.target {
         RecoveryTarget::Immediate => Ok(located),
         RecoveryTarget::EndOfWal => search.end(located).await,
@@ -49,14 +50,20 @@ pub async fn locate(archive: &WalArchive, route: &Route) -> Result<Located> {
 struct Search<'a> {
     segments: Segments<'a>,
     route: &'a Route,
+    /// Whether anything that was passed over is damaged.
+    damaged: AtomicBool,
 }
 
 impl Search<'_> {
-    /// The last commit in the segments before number `end` of the route.
+    /// The last commit in the segments before number `end` of the route, as far as they can be read: what is damaged matters to targets
+    /// behind it alone.
     async fn last_commit_before(&self, end: usize) -> Result<Option<Commit>> {
         for index in (0..end).rev().take(SEGMENTS_LOOKED_BACK) {
-            if let Some(commit) = self.segments.activity(index).await?.last_commit {
-                return Ok(Some(commit));
+            match self.segments.activity(index).await {
+                Ok(Activity { last_commit: Some(commit), .. }) => return Ok(Some(commit)),
+                Err(error) if !error.is_damage() => return Err(error),
+                Err(_) => self.damaged.store(true, Ordering::Relaxed),
+                Ok(_) => {}
             }
         }
         Ok(None)
@@ -178,7 +185,14 @@ impl Search<'_> {
     async fn name(&self, name: &str, located: Located) -> Result<Located> {
         let mut found: Vec<(usize, Range<Lsn>, Timestamp)> = Vec::new();
         let mut activities = std::pin::pin!(self.segments.activities(0..self.segments.len()));
-        while let Some((index, activity)) = activities.try_next().await? {
+        loop {
+            let (index, activity) = match activities.try_next().await {
+                Ok(Some(read)) => read,
+                Ok(None) => break,
+                // Behind a point that was found: whether there is another of that name is not known, and does not matter to recovery.
+                Err(error) if error.is_damage() && !found.is_empty() => break,
+                Err(error) => return Err(error),
+            };
             let points = match activity.restore_points_omitted {
                 0 => activity.restore_points,
                 _ => self.points_of(index).await?,

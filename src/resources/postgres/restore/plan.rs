@@ -81,6 +81,9 @@ pub struct Located {
     /// The hole in which the moment can lie.
     #[serde(skip)]
     pub hole: Option<Range<Lsn>>,
+    /// Something at the end of the route is damaged: the server must not read past the target.
+    #[serde(skip)]
+    pub damaged: bool,
     /// A step back of the server's clock, because of which the time names more than one moment.
     pub clock: Option<ClockStep>,
     /// Where restore points of the wanted name are.
@@ -182,7 +185,7 @@ pub fn plan(facts: &Facts, route: &Route, located: Located) -> Result<RestorePla
     Ok(RestorePlan {
         system_id: facts.system_id,
         asked: route.wanted.target.clone(),
-        stop: Stop { timeline: Some(timeline), read_ahead: route.may_read_ahead(&backup), ..stop },
+        stop: Stop { timeline: Some(timeline), read_ahead: route.may_read_ahead(&backup) && !located.damaged, ..stop },
         wal: parts(route, &range),
         segments: last.0 + 1 - first.0,
         wal_bytes,
