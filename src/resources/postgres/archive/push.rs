@@ -29,6 +29,9 @@ pub use error::{Error, Result};
 /// Segments up to this size are one object; larger ones are stored for good as slices that begin and end at multiples of it.
 pub const PIECE_BYTES: u64 = 16 << 20;
 
+/// The same as a step.
+const PIECE_STEP: usize = 16 << 20;
+
 /// No history or `.backup` file is larger.
 const SMALL_FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -193,21 +196,21 @@ async fn pieces(archive: &WalArchive, file: &SourceFile, name: WalFileName, segm
     let mut scanner = Scanner::new(start, size);
     let (mut stored, agreement) = (Stored::Identical, Agreement::new(archive.clone()));
     let (mut all, mut created) = (Activity::default(), Vec::new());
-    for at in (0..size.bytes()).step_by(usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX)) {
-        let bytes = file.read(at..at + PIECE_BYTES).await?;
+    let limit = match name {
+        WalFileName::Partial(_) => wal_bytes(archive, file, segment).await?,
+        _ => size.bytes(),
+    };
+    for at in (0..limit).step_by(PIECE_STEP) {
+        let range = at..(at + PIECE_BYTES).min(limit);
+        let bytes = file.read(range.clone()).await?;
         if at == 0 {
             check_first_page(&bytes, segment, size, Some(archive.system_id()))?;
         }
         let (bytes, activity, back) = scan(scanner, bytes).await?;
         scanner = back;
         all.extend(activity.clone());
-        let ended = matches!(name, WalFileName::Partial(_)) && activity.end.is_none();
-        if ended && at > 0 {
-            break;
-        }
-        let slice = Slice { segment, bytes: at..at + PIECE_BYTES };
-        let about = about(archive, Lsn(start.0 + at)..Lsn(start.0 + at + PIECE_BYTES), &activity);
-        let range = slice.bytes.clone();
+        let slice = Slice { segment, bytes: range.clone() };
+        let about = about(archive, Lsn(start.0 + range.start)..Lsn(start.0 + range.end), &activity);
         let put = if matches!(name, WalFileName::Partial(_)) {
             // What it holds behind its last record is no WAL, and need not agree with anything.
             archive.put_slice(&slice, bytes, &about).await?
@@ -226,6 +229,20 @@ async fn pieces(archive: &WalArchive, file: &SourceFile, name: WalFileName, segm
         joined(archive, segment, &all, &created, true).await?;
     }
     Ok(stored)
+}
+
+/// How much of an unfinished segment is WAL, in bytes. Behind its last record the file holds zeros or what was there before: stored as
+/// this timeline's, that would contradict what its server may have written there.
+async fn wal_bytes(archive: &WalArchive, file: &SourceFile, segment: SegmentName) -> Result<u64> {
+    let size = archive.segment_size();
+    let start = start_of(segment, size);
+    let (mut scanner, mut end) = (Scanner::new(start, size), start);
+    for at in (0..size.bytes()).step_by(PIECE_STEP) {
+        let (_, activity, back) = scan(scanner, file.read(at..at + PIECE_BYTES).await?).await?;
+        scanner = back;
+        end = activity.end.map_or(end, |found| end.max(found));
+    }
+    Ok(end.bytes_since(start))
 }
 
 /// Follows the records of one piece, on a thread that may be busy.

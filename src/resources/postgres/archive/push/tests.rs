@@ -151,6 +151,21 @@ async fn a_partial_file_is_the_tail_of_its_timeline() {
 }
 
 #[tokio::test]
+async fn of_a_large_partial_file_only_the_wal_is_stored() {
+    let scratch = Scratch::new(64 << 20).await;
+    let segment = scratch.name(3);
+    let mut bytes = scratch.segment(3, OURS);
+    // One record of 32 bytes behind the long header of the first page, with its checksum; then what was there before.
+    bytes[40..72].fill(0);
+    bytes[40..44].copy_from_slice(&32_u32.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[64..72]), &bytes[40..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    scratch.push(&format!("{segment}.partial"), &bytes).await.expect("stored");
+    let archive = scratch.repository.wal(&resource(), &scratch.lineage());
+    assert_eq!(archive.slices(segment).await.expect("listed"), [Slice { segment, bytes: 0..72 }]);
+}
+
+#[tokio::test]
 async fn slices_that_disagree_are_never_delivered() {
     let scratch = Scratch::new(1 << 20).await;
     let archive = scratch.repository.wal(&resource(), &scratch.lineage());
