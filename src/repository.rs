@@ -146,6 +146,12 @@ impl Repository {
         Backups::new(self.clone(), resource.clone())
     }
 
+    /// The room to take in `sys::places` for storing so many bytes in an envelope: where it is encrypted there is one copy more.
+    #[must_use]
+    pub fn room_for(&self, plain_bytes: u64) -> u64 {
+        if self.encryption.recipients.is_empty() { plain_bytes } else { plain_bytes * 3 / 2 }
+    }
+
     /// Stores `plain` in an envelope, unless it is there with the same content already.
     async fn put_envelope(&self, object: Envelope, plain: Bytes) -> Result<Stored> {
         let key = object.key.clone();

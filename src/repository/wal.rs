@@ -102,6 +102,12 @@ impl WalArchive {
         self.system_id
     }
 
+    /// As `Repository::room_for`.
+    #[must_use]
+    pub fn room_for(&self, plain_bytes: u64) -> u64 {
+        self.repository.room_for(plain_bytes)
+    }
+
     /// The cluster's segment size.
     #[must_use]
     pub const fn segment_size(&self) -> SegmentSize {

@@ -59,6 +59,12 @@ impl Pusher {
         Self { repository, resource, archives: Mutex::default() }
     }
 
+    /// As `Repository::room_for`.
+    #[must_use]
+    pub fn room_for(&self, plain_bytes: u64) -> u64 {
+        self.repository.room_for(plain_bytes)
+    }
+
     /// Stores the file at `path`, which lies in the `pg_wal` of its cluster, or is a copy of such a file.
     ///
     /// # Errors

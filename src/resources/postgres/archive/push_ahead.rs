@@ -55,7 +55,7 @@ impl PushAhead {
         {
             return Ok(());
         }
-        let _place = place_for(most_bytes(name)).await;
+        let _place = place_for(self.pusher.room_for(most_bytes(name))).await;
         self.pusher.push(path).await.map(|_| ())
     }
 
@@ -81,7 +81,7 @@ impl PushAhead {
     fn begin(&self, path: PathBuf) -> impl Future<Output = bool> + use<> {
         let pusher = Arc::clone(&self.pusher);
         async move {
-            let _place = place_for(PIECE_BYTES).await;
+            let _place = place_for(pusher.room_for(PIECE_BYTES)).await;
             match pusher.push(&path).await {
                 Ok(_) => true,
                 // Reported when PostgreSQL asks for this file.

@@ -69,7 +69,7 @@ impl Uploader {
 
     /// Whether so many bytes may be added. Of what is large only one waits for its place.
     pub fn has_room_for(&self, bytes: usize) -> bool {
-        let may_be_second = || self.bytes + bytes <= BYTES_MAX && is_place_for(bytes as u64);
+        let may_be_second = || self.bytes + bytes <= BYTES_MAX && is_place_for(self.archive.room_for(bytes as u64));
         self.tasks.len() < TASKS_MAX && (self.bytes == 0 || may_be_second())
     }
 
@@ -82,11 +82,12 @@ impl Uploader {
     pub fn put(&mut self, upload: Upload, range: Range<Lsn>, plain: Bytes, about: WalAbout) {
         self.bytes += plain.len();
         let (agreement, report) = (self.agreement.clone(), self.report.clone());
-        let place = free_place_for(plain.len() as u64);
+        let room = self.archive.room_for(plain.len() as u64);
+        let place = free_place_for(room);
         self.tasks.spawn(async move {
             let (begun, bytes) = (clock::instant(), plain.len());
             if let Some(offer) = upload.offer(plain) {
-                persist(&agreement, &report, &offer, &about, place).await?;
+                persist(&agreement, &report, &offer, &about, (room, place)).await?;
             }
             Ok(Finished { upload, range, took: begun.elapsed(), bytes })
         });
@@ -156,13 +157,13 @@ async fn persist(
     report: &Report,
     offer: &Offer,
     about: &WalAbout,
-    mut place: Option<Place>,
+    (room, mut place): (u64, Option<Place>),
 ) -> Result<()> {
     let (mut pause, mut created) = (Pause::default(), false);
     loop {
         let held = match place.take() {
             Some(place) => place,
-            None => place_for(offer.plain.len() as u64).await,
+            None => place_for(room).await,
         };
         let put = timeout(PUT_DEADLINE, agreement.store(offer, about, &mut created)).await;
         drop(held);
