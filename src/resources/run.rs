@@ -72,7 +72,7 @@ impl Run {
     ///
     /// # Errors
     /// When retention has removed the backup, or the store fails.
-    pub async fn protect(&self, resource: &ResourceName, id: &BackupId) -> Result<Option<HeldLease>> {
+    async fn protect(&self, resource: &ResourceName, id: &BackupId) -> Result<Option<HeldLease>> {
         let terms = Terms {
             name: LeaseName::restore(host::mark()),
             purpose: format!("restoring backup {id}"),
@@ -97,6 +97,19 @@ impl Run {
             lease.release().await;
         }
         Err(Common::Removed { id: id.clone() }.into())
+    }
+
+    /// Does work that restores a backup, which retention leaves alone meanwhile.
+    ///
+    /// # Errors
+    /// As `protect`, and those of the work.
+    pub async fn while_protected<T>(&self, backup: &BackupEntry, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let lease = self.protect(&backup.resource, &backup.id).await?;
+        let done = work.await;
+        if let Some(lease) = lease {
+            lease.release().await;
+        }
+        done
     }
 
     /// Ends a backup: lists it, or removes what was stored of it. Its writers must have been dropped.

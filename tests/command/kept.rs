@@ -93,3 +93,18 @@ fn a_program_that_is_not_there_is_named() {
     let said = site.refusal(&["backup", "command/secrets"]);
     assert!(said.contains("cannot run") && said.contains("kubectl"), "{said}");
 }
+
+/// A restore that was killed has left its lease: so a running one has it too.
+#[test]
+fn a_backup_that_is_being_restored_is_left_alone_by_retention() {
+    let site = Site::new("keep = { last = 1 }");
+    let first = site.json(&["backup", "command/secrets"])["id"].as_str().expect("an id").to_owned();
+    site.prints("other output\n");
+    site.run(&["backup", "command/secrets"]);
+    let mut restore = site.command(&["restore", "command/secrets", "--backup", &first, "--to", "-"]);
+    let killed = restore.env("HOLDFAST_FAIL_POINTS", "get.before /data/ 0 kill").output().expect("run it");
+    assert!(!killed.status.success() && killed.stdout.is_empty(), "{killed:?}");
+    site.run(&["expire", "command/secrets"]);
+    assert_eq!(site.listed(), 2, "what is being restored was removed");
+    assert_eq!(site.run(&["restore", "command/secrets", "--backup", &first, "--to", "-"]), SECRETS);
+}

@@ -49,9 +49,14 @@ impl Site {
         fs::set_permissions(&self.program, fs::Permissions::from_mode(0o755)).expect("make it one");
     }
 
-    pub fn try_run(&self, arguments: &[&str]) -> Output {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-        command.args(arguments).env("HOLDFAST_CONFIG", &self.configuration).output().expect("run the program")
+        command.args(arguments).env("HOLDFAST_CONFIG", &self.configuration);
+        command
+    }
+
+    pub fn try_run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("run the program")
     }
 
     /// Starts the agent.

@@ -8,7 +8,7 @@ use crate::cli::running::watched;
 use crate::cli::{Context, Outcome};
 use crate::config::Config;
 use crate::repository::{BackupEntry, BackupId, Damaged, Repository, ResourceKind, ResourceName};
-use crate::resources::{self, RestoreOptions, WantedRestore, bucket, command, dump, files, redis};
+use crate::resources::{self, RestoreOptions, Run, WantedRestore, bucket, command, dump, files, redis};
 
 /// What `restore` did.
 #[derive(Serialize)]
@@ -39,7 +39,8 @@ pub(super) async fn run(context: &Context, config: &Config, name: &ResourceName,
     }
     context.output.note(&text);
     let mut output = context.output.content();
-    let restored = watched(context, &repository, "restoring", async |run| planned.carry_out(&run, &mut output).await).await?;
+    let restore = async |run: Run| run.while_protected(&backup, planned.carry_out(&run, &mut output)).await;
+    let restored = watched(context, &repository, "restoring", restore).await?;
     if !output.is_used() {
         context.output.result(&report(true, Some(restored.json), restored.text), |report| report.text.clone());
     }

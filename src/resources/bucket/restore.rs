@@ -207,12 +207,7 @@ impl RestorePlan for Planned {
     async fn carry_out(self: Box<Self>, run: &Run, _: &mut (dyn Write + Send)) -> crate::resources::Result<Restored> {
         run.progress.set(crate::resources::Doing::default());
         run.progress.expect(self.difference.create.bytes + self.difference.overwrite.bytes);
-        let lease = run.protect(&self.backup.resource, &self.backup.id).await?;
-        let done = run.until_cancelled(Box::pin(carry_out(run, &self))).await;
-        if let Some(lease) = lease {
-            lease.release().await;
-        }
-        let done = done?;
+        let done = run.until_cancelled(Box::pin(carry_out(run, &self))).await?;
         let text = format!(
             "restored {} to {}; {} were right already, {} were removed",
             done.written,
