@@ -106,7 +106,10 @@ fn whatever_is_killed_the_kept_backups_are_whole_and_the_rest_goes() {
     site.backup();
     expected.extend(ids(&site).pop().map(|id| (id, source.clone())));
     // What killed processes held is in the way for a moment.
-    let clean = || site.try_run(&["expire", "bucket/data"]).status.success() && needed(&site) == stored(&site);
+    let clean = || {
+        let expired = site.try_run(&["expire", "bucket/data"]).status.success();
+        expired && ids(&site).len() == 2 && needed(&site) == stored(&site)
+    };
     poll::until(DEADLINE, "what is not needed is removed", clean);
     let ids = ids(&site);
     assert_eq!(ids.len(), 2);
