@@ -105,14 +105,14 @@ fn whatever_is_killed_the_kept_backups_are_whole_and_the_rest_goes() {
     // The last ones run to their end, and then nothing is there that no listed backup needs.
     site.backup();
     expected.extend(ids(&site).pop().map(|id| (id, source.clone())));
-    // What killed processes held is in the way for a moment.
+    // What killed processes held is in the way for a moment; and where nearly everything was killed there may be but one.
+    let wanted = expected.len().min(2);
     let clean = || {
         let expired = site.try_run(&["expire", "bucket/data"]).status.success();
-        expired && ids(&site).len() == 2 && needed(&site) == stored(&site)
+        expired && ids(&site).len() == wanted && needed(&site) == stored(&site)
     };
     poll::until(DEADLINE, "what is not needed is removed", clean);
     let ids = ids(&site);
-    assert_eq!(ids.len(), 2);
     for id in ids {
         let to = site.scratch.path().join(&id);
         site.run(&["restore", "bucket/data", "--backup", &id, "--to", &to.display().to_string()]);
