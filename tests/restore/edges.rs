@@ -7,12 +7,6 @@ use pg_fixtures::postgres::Installation;
 
 use super::support::{Story, dry_run};
 
-/// The stored object of a WAL segment.
-fn object(story: &Story, segment: &str) -> std::path::PathBuf {
-    let folder = story.repository().join("postgres/main/wal").join(story.cluster.system_identifier());
-    folder.join(&segment[..16]).join(segment)
-}
-
 #[test]
 fn a_time_behind_the_last_commit_of_an_idle_cluster_is_everything_that_is_stored() {
     for installation in Installation::all() {
@@ -57,7 +51,7 @@ fn everything_up_to_a_hole_can_be_had_and_nothing_behind_it() {
         cluster.sql("INSERT INTO t VALUES (-1)");
         story.store_wal();
         let behind = cluster.lsn();
-        fs::remove_file(object(&story, &lost)).expect("lose a segment");
+        fs::remove_file(story.object(&lost)).expect("lose a segment");
         assert_eq!(story.started("edge", &["--target-lsn", &edge]).content(), expected);
         // The switch record ends with its segment: that is the edge itself.
         assert_eq!(story.started("end", &["--target-lsn", &in_hole, "--target-action", "pause"]).content(), expected);

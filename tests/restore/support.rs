@@ -52,6 +52,12 @@ impl Story {
         self.holdfast.scratch().path().join("repository")
     }
 
+    /// The stored object of a WAL segment.
+    pub fn object(&self, segment: &str) -> PathBuf {
+        let folder = self.repository().join("postgres/main/wal").join(self.cluster.system_identifier());
+        folder.join(&segment[..16]).join(segment)
+    }
+
     /// Takes a base backup, of many small packs.
     pub fn backup(&self) -> BackupEntry {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
