@@ -18,7 +18,9 @@ pub mod redis;
 pub mod s3;
 mod scratch;
 mod user;
+mod verbs;
 
 pub use port::FreePort;
 pub use scratch::Scratch;
 pub use user::ServerUser;
+pub use verbs::Verbs;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+use pg_fixtures::Verbs;
 use pg_fixtures::s3::{Identity, SeaweedFs};
 use pg_fixtures::{Scratch, poll};
 use serde_json::Value;
@@ -30,7 +31,7 @@ static BUCKETS: AtomicU32 = AtomicU32::new(0);
 /// A bucket, a repository and a configuration.
 pub struct Site {
     pub scratch: Scratch,
-    configuration: PathBuf,
+    verbs: Verbs,
     /// The bucket that is backed up.
     pub source: String,
     /// A bucket for whatever a test needs.
@@ -41,6 +42,14 @@ pub struct Site {
 
 /// What a bucket has under each key: content, type, metadata, tags.
 pub type Portrait = BTreeMap<String, (blake3::Hash, Option<String>, BTreeMap<String, String>, BTreeMap<String, String>)>;
+
+impl Deref for Site {
+    type Target = Verbs;
+
+    fn deref(&self) -> &Verbs {
+        &self.verbs
+    }
+}
 
 impl Site {
     /// A repository in a directory.
@@ -55,7 +64,14 @@ impl Site {
         let runtime = Runtime::new().expect("a runtime");
         let (source, other) = (format!("source-{number}"), format!("other-{number}"));
         let client = client();
-        let site = Self { configuration: scratch.path().join("holdfast.toml"), source, other, runtime, client, scratch };
+        let site = Self {
+            verbs: Verbs::new(env!("CARGO_BIN_EXE_holdfast"), scratch.path().join("holdfast.toml")),
+            source,
+            other,
+            runtime,
+            client,
+            scratch,
+        };
         for bucket in [&site.source, &site.other] {
             site.wait(site.client.create_bucket().bucket(bucket).send()).expect("create a bucket");
         }
@@ -82,7 +98,7 @@ impl Site {
         let source = format!("url = \"{url}\", endpoint = \"{endpoint}\"");
         let keys = format!("access_key_id = \"{key}\", secret_access_key = \"{secret}\"");
         let text = format!("{repository}{before}\n[bucket.data]\nsource = {{ {source}, {keys} }}\n{more}\n");
-        fs::write(&self.configuration, text).expect("write the configuration");
+        fs::write(self.verbs.configuration(), text).expect("write the configuration");
     }
 
     /// The lines that put the repository into the other bucket.
@@ -181,41 +197,9 @@ impl Site {
         portrait
     }
 
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-        command.args(arguments).env("HOLDFAST_CONFIG", &self.configuration);
-        command
-    }
-
-    pub fn try_run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("run the program")
-    }
-
-    pub fn run(&self, arguments: &[&str]) -> String {
-        let output = self.try_run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    pub fn json(&self, arguments: &[&str]) -> Value {
-        let text = self.run(&[arguments, &["--output", "json", "--quiet"]].concat());
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
-    }
-
     /// Takes a backup and returns what was said of it.
     pub fn backup(&self) -> Value {
         self.json(&["backup", "bucket/data"])
-    }
-
-    /// What a failing command says.
-    pub fn refusal(&self, arguments: &[&str]) -> String {
-        let output = self.try_run(arguments);
-        assert!(!output.status.success(), "{arguments:?} succeeded: {}", String::from_utf8_lossy(&output.stdout));
-        String::from_utf8(output.stderr).expect("text")
-    }
-
-    pub fn listed(&self) -> usize {
-        self.json(&["backups"])["backups"].as_array().map_or(0, Vec::len)
     }
 
     /// The files that hold the content of backups.

@@ -1,12 +1,12 @@
 //! What these tests share: an encrypted repository, a program, and its output.
 
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command};
 
-use pg_fixtures::Scratch;
-use serde_json::Value;
+use pg_fixtures::{Scratch, Verbs};
 
 /// A secret as such programs print it: base64 in YAML.
 pub const SECRETS: &str = "apiVersion: v1\nitems:\n- data:\n    password: bWFyc2hhbGwtaXNsYW5k\n  kind: Secret\n";
@@ -14,14 +14,26 @@ pub const SECRETS: &str = "apiVersion: v1\nitems:\n- data:\n    password: bWFyc2
 /// An encrypted repository and the program whose output is kept.
 pub struct Site {
     pub scratch: Scratch,
-    configuration: PathBuf,
+    verbs: Verbs,
     pub program: PathBuf,
+}
+
+impl Deref for Site {
+    type Target = Verbs;
+
+    fn deref(&self) -> &Verbs {
+        &self.verbs
+    }
 }
 
 impl Site {
     pub fn new(more: &str) -> Self {
         let scratch = Scratch::new();
-        let site = Self { configuration: scratch.path().join("holdfast.toml"), program: scratch.path().join("kubectl"), scratch };
+        let site = Self {
+            verbs: Verbs::new(env!("CARGO_BIN_EXE_holdfast"), scratch.path().join("holdfast.toml")),
+            program: scratch.path().join("kubectl"),
+            scratch,
+        };
         site.prints(SECRETS);
         let key = site.scratch.path().join("key");
         let made = Command::new("age-keygen").arg("-o").arg(&key).output().expect("run age-keygen");
@@ -33,7 +45,7 @@ impl Site {
             key.display(),
             site.program.display(),
         );
-        fs::write(&site.configuration, text).expect("write the configuration");
+        fs::write(site.verbs.configuration(), text).expect("write the configuration");
         site.run(&["init"]);
         site
     }
@@ -49,45 +61,14 @@ impl Site {
         fs::set_permissions(&self.program, fs::Permissions::from_mode(0o755)).expect("make it one");
     }
 
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-        command.args(arguments).env("HOLDFAST_CONFIG", &self.configuration);
-        command
-    }
-
-    pub fn try_run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("run the program")
-    }
-
     /// Starts the agent.
     pub fn agent(&self) -> Running {
         let log = self.scratch.path().join("agent.log");
         let file = fs::File::create(&log).expect("make the agent's log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-        command.args(["agent", "-v"]).env("HOLDFAST_CONFIG", &self.configuration).current_dir(self.scratch.path());
+        command.args(["agent", "-v"]).env("HOLDFAST_CONFIG", self.verbs.configuration()).current_dir(self.scratch.path());
         command.stdout(file.try_clone().expect("share the log")).stderr(file);
         Running { child: command.spawn().expect("start the agent"), log }
-    }
-
-    pub fn run(&self, arguments: &[&str]) -> String {
-        let output = self.try_run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    pub fn json(&self, arguments: &[&str]) -> Value {
-        let text = self.run(&[arguments, &["--output", "json", "--quiet"]].concat());
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
-    }
-
-    pub fn refusal(&self, arguments: &[&str]) -> String {
-        let output = self.try_run(arguments);
-        assert!(!output.status.success(), "{arguments:?} succeeded: {}", String::from_utf8_lossy(&output.stdout));
-        String::from_utf8(output.stderr).expect("text")
-    }
-
-    pub fn listed(&self) -> usize {
-        self.json(&["backups"])["backups"].as_array().map_or(0, Vec::len)
     }
 
     /// The files that hold the content of backups.

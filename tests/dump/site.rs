@@ -1,11 +1,12 @@
 //! What these tests share: a server with a database, an encrypted repository, and the program.
 
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-use pg_fixtures::Scratch;
 use pg_fixtures::postgres::{Cluster, Installation};
+use pg_fixtures::{Scratch, Verbs};
 use serde_json::Value;
 
 /// The database that is dumped; its name needs quotes in SQL and in connection strings.
@@ -61,8 +62,16 @@ pub const LEFT_OUT: &str = "exclude_table = [\"public.audit\"]\nexclude_table_da
 /// A repository, a configuration, and the server of the database.
 pub struct Site {
     pub scratch: Scratch,
-    configuration: PathBuf,
+    verbs: Verbs,
     pub cluster: Cluster,
+}
+
+impl Deref for Site {
+    type Target = Verbs;
+
+    fn deref(&self) -> &Verbs {
+        &self.verbs
+    }
 }
 
 impl Site {
@@ -75,7 +84,8 @@ impl Site {
             "ALTER DATABASE \"{DATABASE}\" SET work_mem = '5MB'; ALTER DATABASE \"{DATABASE}\" SET search_path = '$user', public"
         ));
         let scratch = Scratch::new();
-        let site = Self { configuration: scratch.path().join("holdfast.toml"), scratch, cluster };
+        let site =
+            Self { verbs: Verbs::new(env!("CARGO_BIN_EXE_holdfast"), scratch.path().join("holdfast.toml")), scratch, cluster };
         let made = Command::new("age-keygen").arg("-o").arg(site.key()).output().expect("run age-keygen");
         assert!(made.status.success(), "{}", text(&made.stderr));
         site.configure(&site.encryption(), more);
@@ -106,7 +116,7 @@ impl Site {
                 format!("programs = \"{}\"", programs.parent().expect("a directory").display())
             },
         );
-        fs::write(&self.configuration, text).expect("write the configuration");
+        fs::write(self.verbs.configuration(), text).expect("write the configuration");
     }
 
     pub fn key(&self) -> PathBuf {
@@ -118,40 +128,8 @@ impl Site {
         format!("host={host} port={port} user=postgres dbname='{}'", DATABASE.replace('\'', "\\\\'"))
     }
 
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-        command.args(arguments).env("HOLDFAST_CONFIG", &self.configuration);
-        command
-    }
-
-    pub fn try_run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("run the program")
-    }
-
-    pub fn run(&self, arguments: &[&str]) -> String {
-        let output = self.try_run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stderr), text(&output.stdout));
-        text(&output.stdout)
-    }
-
-    pub fn json(&self, arguments: &[&str]) -> Value {
-        let text = self.run(&[arguments, &["--output", "json", "--quiet"]].concat());
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
-    }
-
-    /// What a failing command says.
-    pub fn refusal(&self, arguments: &[&str]) -> String {
-        let output = self.try_run(arguments);
-        assert!(!output.status.success(), "{arguments:?} succeeded: {}", text(&output.stdout));
-        text(&output.stderr)
-    }
-
     pub fn backup(&self) -> Value {
         self.json(&["backup", "dump/app"])
-    }
-
-    pub fn listed(&self) -> usize {
-        self.json(&["backups"])["backups"].as_array().map_or(0, Vec::len)
     }
 
     /// The files that hold the content of backups.

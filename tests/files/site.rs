@@ -2,19 +2,28 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command};
 
-use pg_fixtures::Scratch;
+use pg_fixtures::{Scratch, Verbs};
 use serde_json::Value;
 
 /// A repository, a configuration, and the tree `files/tree`.
 pub struct Site {
     pub scratch: Scratch,
-    configuration: PathBuf,
+    verbs: Verbs,
     /// The tree.
     pub tree: PathBuf,
+}
+
+impl Deref for Site {
+    type Target = Verbs;
+
+    fn deref(&self) -> &Verbs {
+        &self.verbs
+    }
 }
 
 impl Site {
@@ -23,7 +32,8 @@ impl Site {
         let scratch = Scratch::new();
         let tree = scratch.path().join("tree");
         fs::create_dir(&tree).expect("create the tree");
-        let site = Self { configuration: scratch.path().join("holdfast.toml"), tree, scratch };
+        let site =
+            Self { verbs: Verbs::new(env!("CARGO_BIN_EXE_holdfast"), scratch.path().join("holdfast.toml")), tree, scratch };
         site.configure(more);
         site.run(&["init"]);
         site
@@ -34,28 +44,7 @@ impl Site {
         let text = format!(
             "[repository]\nurl = \"file://{root}/repository\"\nlease = \"8s\"\n[files.tree]\npaths = [\"{tree}\"]\n{more}\n"
         );
-        fs::write(&self.configuration, text).expect("write the configuration");
-    }
-
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-        command.args(arguments).env("HOLDFAST_CONFIG", &self.configuration);
-        command
-    }
-
-    pub fn try_run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("run the program")
-    }
-
-    pub fn run(&self, arguments: &[&str]) -> String {
-        let output = self.try_run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    pub fn json(&self, arguments: &[&str]) -> Value {
-        let text = self.run(&[arguments, &["--output", "json", "--quiet"]].concat());
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+        fs::write(self.verbs.configuration(), text).expect("write the configuration");
     }
 
     /// Starts the agent; its log is `NAME.log`.
@@ -70,17 +59,6 @@ impl Site {
     /// Takes a backup and returns what was said of it.
     pub fn backup(&self) -> Value {
         self.json(&["backup", "files/tree"])
-    }
-
-    /// What a failing command says.
-    pub fn refusal(&self, arguments: &[&str]) -> String {
-        let output = self.try_run(arguments);
-        assert!(!output.status.success(), "{arguments:?} succeeded: {}", String::from_utf8_lossy(&output.stdout));
-        String::from_utf8(output.stderr).expect("text")
-    }
-
-    pub fn listed(&self) -> usize {
-        self.json(&["backups"])["backups"].as_array().map_or(0, Vec::len)
     }
 
     /// The files below the folder of all backups' content.

@@ -1,19 +1,27 @@
 //! What these tests share: a server, a repository, and the program.
 
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
-use pg_fixtures::Scratch;
 use pg_fixtures::redis::Program;
+use pg_fixtures::{Scratch, Verbs};
 use serde_json::Value;
 
 /// A repository and a configuration with the resource `redis/cache`.
 pub struct Site {
     pub scratch: Scratch,
-    configuration: PathBuf,
+    verbs: Verbs,
     /// Where the program finds servers to load a file with.
     pub programs: PathBuf,
+}
+
+impl Deref for Site {
+    type Target = Verbs;
+
+    fn deref(&self) -> &Verbs {
+        &self.verbs
+    }
 }
 
 impl Site {
@@ -25,8 +33,9 @@ impl Site {
     /// The same, and lines of other sections.
     pub fn with(url: &str, more: &str, sections: &str) -> Self {
         let scratch = Scratch::new();
-        let site =
-            Self { configuration: scratch.path().join("holdfast.toml"), programs: scratch.new_directory("programs"), scratch };
+        let programs = scratch.new_directory("programs");
+        let verbs = Verbs::new(env!("CARGO_BIN_EXE_holdfast"), scratch.path().join("holdfast.toml"));
+        let site = Self { verbs: verbs.environment("PATH", &programs), programs, scratch };
         site.configure(url, more, sections);
         site.run(&["init"]);
         site
@@ -36,7 +45,7 @@ impl Site {
         let root = self.scratch.path().display();
         let text =
             format!("{sections}\n[repository]\nurl = \"file://{root}/repository\"\n[redis.cache]\nurl = \"{url}\"\n{more}\n");
-        fs::write(&self.configuration, text).expect("write the configuration");
+        fs::write(self.verbs.configuration(), text).expect("write the configuration");
     }
 
     /// Lets `verify` find this server, and no other.
@@ -44,37 +53,9 @@ impl Site {
         program.link_into(&self.programs);
     }
 
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-        command.args(arguments).env("HOLDFAST_CONFIG", &self.configuration).env("PATH", &self.programs);
-        command
-    }
-
-    pub fn try_run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("run the program")
-    }
-
-    pub fn run(&self, arguments: &[&str]) -> String {
-        let output = self.try_run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    pub fn json(&self, arguments: &[&str]) -> Value {
-        let text = self.run(&[arguments, &["--output", "json", "--quiet"]].concat());
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
-    }
-
     /// Takes a backup and returns what was said of it.
     pub fn backup(&self) -> Value {
         self.json(&["backup", "redis/cache"])
-    }
-
-    /// What a failing command says.
-    pub fn refusal(&self, arguments: &[&str]) -> String {
-        let output = self.try_run(arguments);
-        assert!(!output.status.success(), "{arguments:?} succeeded: {}", String::from_utf8_lossy(&output.stdout));
-        String::from_utf8(output.stderr).expect("text")
     }
 
     /// What a backup says that fails, and of which nothing may be left.
@@ -82,10 +63,6 @@ impl Site {
         let said = self.refusal(&["backup", "redis/cache"]);
         assert_eq!((self.listed(), self.stored()), (0, vec![]), "{said}");
         said
-    }
-
-    pub fn listed(&self) -> usize {
-        self.json(&["backups"])["backups"].as_array().map_or(0, Vec::len)
     }
 
     /// The files below the folder of all backups' content.
