@@ -23,7 +23,7 @@ class Size:
 SIZES = {
     size.name: size
     for size in [
-        Size("tiny", 1, 4, 1, 2, 4, 4, 1, 2, 1),
+        Size("tiny", 1, 4, 1, 2, 8, 4, 1, 2, 1),
         Size("small", 10, 40, 1, 10, 80, 80, 4, 8, 20),
         Size("full", 50, 132, 3, 30, 2000, 200, 10, 30, 150),
     ]

@@ -2,14 +2,12 @@
 
 import os
 import shutil
-import struct
 import threading
 
 from .postgres import Cluster, lsn
 from .process import run
 
 SEGMENT = 16 << 20
-PAGE = 8192
 # A slot that no one reads from: copies of it begin where the WAL begins.
 ORIGIN = "origin"
 # What a server that has replayed everything must have.
@@ -35,7 +33,7 @@ class Workload:
         self.cluster.start()
         self.cluster.sql(f"SELECT pg_create_physical_replication_slot('{ORIGIN}', true)")
         say(f"{size.segments} segments of WAL")
-        self.names = self.generate(first)
+        self.first, self.names = first, self.generate(first)
         self.system_id = self.cluster.system_identifier()
 
     def first_segment(self):
@@ -62,10 +60,7 @@ class Workload:
         self.cluster.sql("SELECT pg_switch_wal()")
         self.expected = self.cluster.sql(CONTENT)
         last = -(-lsn(self.cluster.sql("SELECT pg_current_wal_lsn()")) // SEGMENT)
-        names = [segment_name(number) for number in range(first, last)]
-        for name in names:
-            shutil.copyfile(self.cluster.data / "pg_wal" / name, self.segments_folder / name)
-        return names
+        return copy_segments(self.cluster, range(first, last), self.segments_folder)
 
     def load(self, end):
         """Inserts text until the WAL reaches a position."""
@@ -93,20 +88,50 @@ class Workload:
         shutil.copyfile(self.before / "global/pg_control", data / "global/pg_control")
         shutil.copyfile(self.before / "PG_VERSION", data / "PG_VERSION")
 
-    def later(self, numbers):
-        """Segments of later positions, page by page like the real ones: for a backlog that is longer than what was generated.
 
-        Only the address in each page's header differs, and what a segment holds is as compressible as it was.
-        """
+def copy_segments(cluster, numbers, folder):
+    """Copies segments to where the server cannot recycle them; returns their names."""
+    names = [segment_name(number) for number in numbers]
+    for name in names:
+        shutil.copyfile(cluster.data / "pg_wal" / name, folder / name)
+    return names
+
+
+class OtherLife:
+    """The cluster as it was before the load, started again: WAL as long as wanted, made when it is needed."""
+
+    # Twice a helping, so that nothing is recycled before it is copied.
+    SETTINGS = "wal_keep_size = {}MB\nsynchronous_commit = off\n"
+
+    def __init__(self, work, helping):
+        self.site, self.helping = work.site, helping
+        data = self.site.path("other")
+        shutil.copytree(work.before, data)
+        # Its checkpoint; behind it the server writes anew.
+        shutil.copyfile(work.segment(work.names[0]), data / "pg_wal" / work.names[0])
+        self.next = work.first
+        self.cluster = Cluster(self.site, data)
+        self.cluster.configure(self.SETTINGS.format(2 * helping * SEGMENT >> 20))
+        self.cluster.start()
+        rows = "INSERT INTO texts (body) SELECT md5(random()::text) || md5(i::text) FROM generate_series(1, 600000) i"
+        self.cluster.sql(f"{rows}; CREATE TABLE again (LIKE texts)")
+
+    def more(self):
+        """The next segments: a folder, and their names in order."""
         folder = self.site.directory("later")
-        for number in numbers:
-            content = bytearray(self.segment(self.names[number % len(self.names)]).read_bytes())
-            for at in range(0, SEGMENT, PAGE):
-                # An unused page stays empty (XLogPageHeaderData.xlp_pageaddr is 8 bytes in).
-                if content[at : at + 2] != b"\0\0":
-                    struct.pack_into("<Q", content, at + 8, number * SEGMENT + at)
-            (folder / segment_name(number)).write_bytes(content)
-        return folder, [segment_name(number) for number in numbers]
+        numbers = range(self.next, self.next + self.helping)
+        self.next = numbers.stop
+        # The same rows again and again, into a table that never grows: nothing but WAL is left to write.
+        while lsn(self.cluster.sql("SELECT pg_current_wal_lsn()")) < numbers.stop * SEGMENT:
+            self.cluster.sql("BEGIN; TRUNCATE again; INSERT INTO again SELECT * FROM texts; COMMIT")
+        self.cluster.sql("SELECT pg_switch_wal()")
+        return folder, copy_segments(self.cluster, numbers, folder)
+
+    def end(self):
+        """Stops the server, and removes what it has."""
+        self.cluster.stop("immediate")
+        for name in ["other", "later"]:
+            self.site.path(name)
 
 
 def segment_name(number):

@@ -8,7 +8,7 @@ use pg_fixtures::Scratch;
 
 const HOLDFAST: &str = env!("CARGO_BIN_EXE_holdfast");
 
-/// Archives and restores a few segments, beside `cp` alone.
+/// Measures some rows with a few segments, beside `cp` alone.
 fn bench(shims: &Path, rows: &[&str]) -> Output {
     let programs = Path::new(HOLDFAST).parent().expect("a program lies in a folder");
     let mut command = Command::new("python3");
@@ -24,10 +24,10 @@ fn shims() -> PathBuf {
 
 #[test]
 fn the_benchmark_measures_what_was_archived_and_restored() {
-    let measured = bench(&shims(), &["archive", "restore"]);
+    let measured = bench(&shims(), &["archive", "backlog", "restore"]);
     let (table, errors) = (String::from_utf8_lossy(&measured.stdout), String::from_utf8_lossy(&measured.stderr));
     assert!(measured.status.success(), "{errors}");
-    for row in ["| `archive_command`, 4 segments waiting", "| a segment that does not exist"] {
+    for row in ["| `archive_command`, 4 segments waiting", "| backlog of 8 segments", "| a segment that does not exist"] {
         assert!(table.contains(row), "no row {row}:\n{table}");
     }
 }

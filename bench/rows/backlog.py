@@ -3,6 +3,7 @@
 import time
 
 from ..figures import Samples
+from ..wal import OtherLife
 from .archive import check, drive
 
 
@@ -13,17 +14,17 @@ def measure(bench):
     for tool in tools:
         tool.prepare()
     rate, cpu, seconds = Samples("MB/s", 0), Samples("ms"), {}
+    other = OtherLife(work, size.backlog_helping)
     for begun in range(0, size.backlog_segments, size.backlog_helping):
         bench.say(f"backlog, {begun} of {size.backlog_segments} segments")
-        first = 1 << 16
-        folder, names = work.later(range(first + begun, first + begun + size.backlog_helping))
+        folder, names = other.more()
         for tool in tools:
             took, used = helping(bench, tool, folder, names)
             rate.add(tool.name, len(names) * 16.777216 / took)
             cpu.add(tool.name, used * 1000)
             seconds[tool.name] = seconds.get(tool.name, 0) + took
             check(bench, tool, names, folder)
-        bench.site.path("later")
+    other.end()
     what = f"backlog of {size.backlog_segments} segments: rate"
     bench.results.add(what, rate.figures(), higher_is_better=True)
     bench.results.add("the same: processor time of everything, per segment", cpu.figures())

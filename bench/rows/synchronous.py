@@ -13,7 +13,7 @@ CLIENTS = 8
 
 def measure(bench):
     """Ratios to the same load, right before, without a receiver."""
-    rates, ratios = Samples("/s", 0), Samples("x", 2)
+    rates, latencies, ratios = Samples("/s", 0), Samples("ms", 2), Samples("x", 2)
     settings = ["synchronous = true", 'slot = "synchronous"']
     ours = bench.tool("synchronous", lambda: Holdfast(bench.site, bench.workload.cluster, bench.results, label="sync", postgres=settings))
     bench.workload.cluster.sql("CHECKPOINT")
@@ -21,25 +21,27 @@ def measure(bench):
     for _ in range(bench.size.rounds):
         for name in ["Holdfast", PEER]:
             bench.say(f"synchronous commits, {name}")
-            base = rate(bench)
+            base, _ = load(bench)
             receiver = begin(bench, name, ours)
-            found = rate(bench)
+            found, latency = load(bench)
             end(bench, receiver, ours)
             rates.add(WITHOUT, base)
             rates.add(name, found)
             ratios.add(name, found / base)
+            latencies.add(name, latency)
     bench.workload.cluster.sql("SELECT pg_drop_replication_slot('synchronous')")
     what = f"commits with a synchronous receiver, {CLIENTS} clients, against none"
     bench.results.add(what, ratios.figures(), target=0.85, higher_is_better=True)
+    bench.results.add("the same: mean latency of a transaction", latencies.figures())
     figures = rates.figures().items()
     bench.results.notes.append("Commits: " + "; ".join(f"{name} {figure.text()}" for name, figure in figures) + ".")
 
 
-def rate(bench):
-    """Transactions per second."""
+def load(bench):
+    """Transactions per second, and the milliseconds of one."""
     cluster, seconds = bench.workload.cluster, bench.size.commit_seconds
     output = cluster.client("pgbench", "-n", "-N", "-c", CLIENTS, "-j", "1", "-T", seconds, "postgres")
-    return float(re.search(r"tps = ([\d.]+)", output).group(1))
+    return [float(re.search(rf"{what} = ([\d.]+)", output).group(1)) for what in ("tps", "latency average")]
 
 
 def begin(bench, name, ours):
