@@ -74,6 +74,7 @@ pub struct Repository {
     compression: Compression,
     encryption: Encryption,
     lease_time: Duration,
+    damaged_marker: Option<Damaged>,
 }
 
 /// How long a lease lasts without being renewed, where nothing else is said.
@@ -85,8 +86,8 @@ impl Repository {
     /// # Errors
     /// `Error::NotInitialized` where no marker is found, `Error::NewerFormat` where a newer version wrote it.
     pub async fn open(store: Arc<dyn Store>, compression: Compression) -> Result<Self> {
-        marker::read(store.as_ref()).await?;
-        Ok(Self { store, compression, encryption: Encryption::default(), lease_time: LEASE })
+        let (_, damaged_marker) = marker::read(store.as_ref()).await?;
+        Ok(Self { store, compression, encryption: Encryption::default(), lease_time: LEASE, damaged_marker })
     }
 
     /// Makes `store` a repository; one that is there already is opened.
@@ -94,8 +95,8 @@ impl Repository {
     /// # Errors
     /// As `open`, and when the marker cannot be stored.
     pub async fn create(store: Arc<dyn Store>, compression: Compression) -> Result<(Self, Stored)> {
-        let stored = marker::create(store.as_ref()).await?;
-        Ok((Self { store, compression, encryption: Encryption::default(), lease_time: LEASE }, stored))
+        let (stored, damaged_marker) = marker::create(store.as_ref()).await?;
+        Ok((Self { store, compression, encryption: Encryption::default(), lease_time: LEASE, damaged_marker }, stored))
     }
 
     /// The same repository, new objects encrypted to these recipients, and encrypted ones opened with these identities.
@@ -108,6 +109,12 @@ impl Repository {
     #[must_use]
     pub const fn encryption(&self) -> &Encryption {
         &self.encryption
+    }
+
+    /// What is wrong with the marker, which says all that is needed all the same.
+    #[must_use]
+    pub const fn damaged_marker(&self) -> Option<&Damaged> {
+        self.damaged_marker.as_ref()
     }
 
     /// The store below, for listings that belong to no resource, and for its URL.

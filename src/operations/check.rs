@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::codec::Compression;
-use crate::repository::Repository;
+use crate::repository::{Damaged, Repository};
 use crate::storage::{ConditionalPut, Store};
 
 pub use cluster::check_cluster;
@@ -71,10 +71,18 @@ pub async fn check_repository(store: Arc<dyn Store>, compression: Compression) -
     let conditional = store.conditional_put();
     match Repository::open(store, compression).await {
         Ok(repository) => {
-            (vec![Finding::ok(REPOSITORY, format!("{url} can be read")), conditional_put(&url, conditional)], Some(repository))
+            let mut findings = vec![Finding::ok(REPOSITORY, format!("{url} can be read")), conditional_put(&url, conditional)];
+            findings.extend(repository.damaged_marker().map(judge_marker));
+            (findings, Some(repository))
         }
         Err(error) => (vec![Finding::bad(Level::Critical, REPOSITORY, error.to_string(), error.hint())], None),
     }
+}
+
+fn judge_marker(damaged: &Damaged) -> Finding {
+    let hint =
+        "bring it back from a copy of the repository; where there is none, move it out of the repository and run 'holdfast init'";
+    Finding::bad(Level::Critical, REPOSITORY, damaged.to_string(), Some(hint.to_owned()))
 }
 
 fn conditional_put(url: &str, found: ConditionalPut) -> Finding {

@@ -1,10 +1,10 @@
 //! The object that makes a store a repository, and says which format it has.
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Result, Stored, keys};
+use super::record::Damaged;
+use super::{Error, Result, Stored, keys, record};
 use crate::storage::{ConditionalPut, Put, Store};
 use crate::sys::clock;
 
@@ -37,8 +37,9 @@ enum Conditional {
     LookedUp,
 }
 
-/// Reads the marker, checks its format, and tells the store what is known about it.
-pub(super) async fn read(store: &dyn Store) -> Result<Marker> {
+/// Reads the marker, checks its format, and tells the store what is known about it. One that was altered and still says all that
+/// is needed keeps nobody from reading or storing anything: what is wrong with it is returned beside it.
+pub(super) async fn read(store: &dyn Store) -> Result<(Marker, Option<Damaged>)> {
     let bytes = match store.get(&keys::marker()).await {
         Ok(bytes) => bytes,
         Err(error) if error.is_not_found() => return Err(Error::NotInitialized { store: store.url() }),
@@ -53,23 +54,20 @@ pub(super) async fn read(store: &dyn Store) -> Result<Marker> {
     if marker.conditional_put == ConditionalPut::LookedUp {
         store.set_conditional_put(ConditionalPut::LookedUp);
     }
-    Ok(marker)
+    let damaged = match record::open(&keys::marker(), &bytes) {
+        Ok(_) => None,
+        Err(error) => Some(Damaged::of(&keys::marker(), error)?),
+    };
+    Ok((marker, damaged))
 }
 
 /// Stores the marker; one that is there already is checked.
-pub(super) async fn create(store: &dyn Store) -> Result<Stored> {
+pub(super) async fn create(store: &dyn Store) -> Result<(Stored, Option<Damaged>)> {
     let created_by = format!("holdfast {}", env!("CARGO_PKG_VERSION"));
     let conditional_put = store.conditional_put();
     let marker = Marker { format: FORMAT, created_at: clock::now(), created_by, conditional_put };
-    match store.put_if_absent(&keys::marker(), to_json(&marker)).await? {
-        Put::Created => Ok(Stored::New),
-        Put::AlreadyExists => read(store).await.map(|_| Stored::Identical),
+    match store.put_if_absent(&keys::marker(), record::seal(&marker)).await? {
+        Put::Created => Ok((Stored::New, None)),
+        Put::AlreadyExists => read(store).await.map(|(_, damaged)| (Stored::Identical, damaged)),
     }
-}
-
-/// JSON for people and `jq`: indented, ending in a new line.
-pub(super) fn to_json<T: Serialize>(value: &T) -> Bytes {
-    let mut text = serde_json::to_vec_pretty(value).expect("records have string keys and no failing serializer");
-    text.push(b'\n');
-    text.into()
 }
