@@ -1,5 +1,6 @@
 //! What can go wrong with a repository.
 
+use super::record::Damaged;
 use crate::codec::{self, Hash};
 use crate::pg::SystemId;
 use crate::storage;
@@ -27,6 +28,14 @@ pub enum Error {
         /// The object's key.
         object: String,
         /// What is wrong with it.
+        detail: String,
+    },
+    /// A record is not there, and must have been there once.
+    #[error("object {object} is missing: {detail}")]
+    Missing {
+        /// The object's key.
+        object: String,
+        /// What shows that it was there.
         detail: String,
     },
     /// An object of a listed backup is not there, or not as it was stored.
@@ -135,7 +144,7 @@ impl Error {
     pub const fn is_damage(&self) -> bool {
         match self {
             Self::Codec { source, .. } => !source.is_locked(),
-            Self::Malformed { .. } | Self::Misplaced { .. } | Self::Damaged { .. } => true,
+            Self::Malformed { .. } | Self::Missing { .. } | Self::Misplaced { .. } | Self::Damaged { .. } => true,
             Self::Storage(error) => matches!(error.failure, storage::Failure::Corrupt(_)),
             _ => false,
         }
@@ -151,6 +160,7 @@ impl Error {
             Self::Codec { .. } | Self::Malformed { .. } | Self::Misplaced { .. } | Self::Damaged { .. } => {
                 "the object was altered or cut short after it was stored: restore it from a copy of the repository, use another backup, or, where it is WAL, a target before it"
             }
+            Self::Missing { .. } => Damaged::MISSING_HINT,
             Self::Conflict { .. } => {
                 "two clusters archive under one name (a clone, a restored copy, a split brain): give one of them a resource name of its own"
             }
@@ -159,9 +169,7 @@ impl Error {
             Self::OtherCluster { .. } => {
                 "check conninfo and repository url; if this cluster really continues under that name (pg_upgrade, a new initdb), run 'holdfast init --new-lineage'"
             }
-            Self::UnknownResource { .. } => {
-                "check the name and the repository url; where 'holdfast backups' shows backups of it, its lineage record was removed: bring the lineages folder back from a copy of the repository; 'holdfast init' prepares a new resource"
-            }
+            Self::UnknownResource { .. } => "check the name and the repository url; 'holdfast init' prepares a new resource",
             Self::LeaseLost { .. } => {
                 "this process or the store stood still for longer than [repository] lease: raise it if that is usual, and try again"
             }

@@ -30,6 +30,11 @@ pub(super) fn lineage(resource: &ResourceName, system_id: SystemId) -> ObjectKey
     key(format!("{resource}/lineages/{system_id}.json"))
 }
 
+/// Below this each lineage has a folder of WAL.
+pub(super) fn wal_of_all(resource: &ResourceName) -> String {
+    format!("{resource}/wal/")
+}
+
 /// Where a lineage's WAL lies: segments below their first sixteen digits, history files beside them.
 pub(super) fn wal(resource: &ResourceName, system_id: SystemId) -> String {
     format!("{resource}/wal/{system_id}/")

@@ -24,11 +24,29 @@ pub struct Damaged {
     pub object: String,
     /// What is wrong with it.
     pub detail: String,
+    /// It is not there at all, though `detail` shows that it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
 }
 
 impl Damaged {
-    /// What to do about it.
+    /// What to do about one that is there.
     pub const HINT: &str = "bring it back from a copy of the repository; where there is none, move it out of the repository";
+
+    /// What to do about one that is not.
+    pub(super) const MISSING_HINT: &str =
+        "bring it back from a copy of the repository, or run 'holdfast init' while that cluster runs, which writes it anew";
+
+    /// A record that must have been there once.
+    pub(super) fn missing(key: &ObjectKey, detail: String) -> Self {
+        Self { object: key.to_string(), detail, missing: true }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        if self.missing { Self::MISSING_HINT } else { Self::HINT }
+    }
 
     /// Of what went wrong with reading a record, what is the record's fault; everything else is an error for all of them.
     ///
@@ -37,11 +55,11 @@ impl Damaged {
     pub fn of(key: &ObjectKey, error: Error) -> Result<Self> {
         let object = key.to_string();
         match error {
-            Error::Malformed { detail, .. } => Ok(Self { object, detail }),
-            Error::Codec { source, .. } => Ok(Self { object, detail: source.to_string() }),
-            error @ Error::Misplaced { .. } => Ok(Self { object, detail: error.to_string() }),
+            Error::Malformed { detail, .. } => Ok(Self { object, detail, missing: false }),
+            Error::Codec { source, .. } => Ok(Self { object, detail: source.to_string(), missing: false }),
+            error @ Error::Misplaced { .. } => Ok(Self { object, detail: error.to_string(), missing: false }),
             Error::Storage(error) => match error.failure {
-                Failure::Corrupt(detail) => Ok(Self { object, detail }),
+                Failure::Corrupt(detail) => Ok(Self { object, detail, missing: false }),
                 _ => Err(error.into()),
             },
             other => Err(other),
@@ -51,13 +69,15 @@ impl Damaged {
 
 impl From<&Damaged> for Error {
     fn from(damaged: &Damaged) -> Self {
-        Self::Malformed { object: damaged.object.clone(), detail: damaged.detail.clone() }
+        let (object, detail) = (damaged.object.clone(), damaged.detail.clone());
+        if damaged.missing { Self::Missing { object, detail } } else { Self::Malformed { object, detail } }
     }
 }
 
 impl fmt::Display for Damaged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} cannot be read: {}", self.object, self.detail)
+        let what = if self.missing { "is missing" } else { "cannot be read" };
+        write!(f, "{} {what}: {}", self.object, self.detail)
     }
 }
 

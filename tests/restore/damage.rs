@@ -87,7 +87,7 @@ fn an_interrupted_restore_does_not_start() {
 }
 
 /// What `holdfast` prints with `--output json`, and its exit code.
-fn json(story: &Story, arguments: &[&str]) -> (serde_json::Value, Option<i32>) {
+pub fn json(story: &Story, arguments: &[&str]) -> (serde_json::Value, Option<i32>) {
     let all: Vec<&str> = arguments.iter().chain(&["--output", "json"]).copied().collect();
     let output = story.holdfast.try_run(&all);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -7,7 +7,7 @@ use crate::cli::exit::{DONE, Failure};
 use crate::cli::running::watched;
 use crate::cli::{Context, Outcome};
 use crate::config::Config;
-use crate::repository::{BackupEntry, BackupId, Damaged, Repository, ResourceKind, ResourceName};
+use crate::repository::{BackupEntry, BackupId, Repository, ResourceKind, ResourceName};
 use crate::resources::{self, RestoreOptions, Run, WantedRestore, bucket, command, dump, files, redis};
 
 /// What `restore` did.
@@ -87,7 +87,7 @@ async fn choose(
     }
     let listed = backups.list().await?;
     for damaged in &listed.damaged {
-        context.output.note(&format!("DAMAGED: {damaged}\n  -> {}", Damaged::HINT));
+        context.output.note(&format!("DAMAGED: {damaged}\n  -> {}", damaged.hint()));
     }
     let newest = listed.records.into_iter().next_back();
     newest.ok_or_else(|| {

@@ -190,7 +190,7 @@ fn judge_missing_history(object: &str, timeline: TimelineId) -> Finding {
 
 /// A record that cannot be read: what it tells of may be lost with it.
 fn judge_damaged(object: &str, damaged: &Damaged) -> Finding {
-    Finding::bad(Level::Critical, object, damaged.to_string(), Some(Damaged::HINT.to_owned()))
+    Finding::bad(Level::Critical, object, damaged.to_string(), Some(damaged.hint().to_owned()))
 }
 
 fn judge_status(object: &str, status: &ClusterStatus, server: Option<Lsn>) -> Vec<Finding> {

@@ -35,6 +35,6 @@ async fn check_stored(repository: &Repository, resource: &dyn Resource) -> Vec<F
             Finding::bad(Level::Critical, &object, "there is no backup: nothing can be brought back", hint)
         }
     };
-    let damaged = |record: &Damaged| Finding::bad(Level::Critical, &object, record.to_string(), Some(Damaged::HINT.to_owned()));
+    let damaged = |record: &Damaged| Finding::bad(Level::Critical, &object, record.to_string(), Some(record.hint().to_owned()));
     std::iter::once(newest).chain(status.damaged.iter().map(damaged)).collect()
 }

@@ -53,7 +53,7 @@ pub struct StoredWal {
 }
 
 impl StoredWal {
-    fn from_entry(entry: &Entry) -> Option<Self> {
+    pub(super) fn from_entry(entry: &Entry) -> Option<Self> {
         let object = WalObject::parse(entry.key.file_name())?;
         Some(Self { object, stored_bytes: entry.size, stored_at: entry.modified })
     }

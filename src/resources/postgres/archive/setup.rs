@@ -11,7 +11,7 @@ use super::{Error, NotJoined, Result, joins, setting, slot};
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, TimelineId, WalFileName};
 use crate::pgwire::{ConnInfo, Failure, ReplicationConnection, SlotName, SystemIdentity, WalStream};
-use crate::repository::{self, Conflict, Gap, GapCause, Repository, ResourceName, WalAbout, WalArchive, WalSource};
+use crate::repository::{self, Conflict, Gap, GapCause, Lineage, Repository, ResourceName, WalAbout, WalArchive, WalSource};
 use crate::sys::clock;
 
 /// What a receiver is told: fixed as long as it runs.
@@ -100,8 +100,14 @@ impl Task {
 
     /// The archive of the cluster that was reached, if it is one that the repository knows under this name.
     async fn archive(&self, connection: &mut ReplicationConnection, identity: SystemIdentity) -> Result<WalArchive> {
-        let lineage = self.repository.lineage_of(&self.resource, identity.system_id).await?;
         let found = connection.wal_segment_size().await?;
+        let lineage = Lineage {
+            system_id: identity.system_id,
+            segment_size: found,
+            postgres_major: connection.server_version().number() / 10_000,
+            created_at: clock::now(),
+        };
+        let lineage = self.repository.lineage_of_running(&self.resource, &lineage).await?;
         if found != lineage.segment_size {
             return Err(Error::OtherSegmentSize { known: lineage.segment_size, found });
         }

@@ -215,7 +215,10 @@ fn warnings(facts: &Facts, route: &Route, located: &Located) -> Vec<String> {
     let cut_short = "the transaction was not found where it was looked for: if the server meets no end of it, recovery fails";
     let cut_short = located.search_cut_short.then(|| cut_short.to_owned());
     let damaged = |record: &Damaged| {
-        let Damaged { object, detail } = record;
+        let Damaged { object, detail, missing } = record;
+        if *missing {
+            return format!("{object} is missing ({detail}); this plan is made from what the backups say of that cluster");
+        }
         format!("{object} is damaged, and what it tells of (a backup nearer to the target, a gap) is not in this plan: {detail}")
     };
     let idle = idle(route, located);

@@ -197,7 +197,10 @@ struct Unread<'a>(&'a [Damaged]);
 
 impl fmt::Display for Unread<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|record| write!(f, "; what {} tells of is not known, because it is damaged", record.object))
+        let damaged = self.0.iter().filter(|record| !record.missing);
+        damaged
+            .into_iter()
+            .try_for_each(|record| write!(f, "; what {} tells of is not known, because it is damaged", record.object))
     }
 }
 
