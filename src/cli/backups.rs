@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::output::{bytes, table};
+use super::output::{bytes, counted, table};
 use super::{Context, Outcome, exit};
 use crate::pg::{Lsn, SystemId, TimelineId};
 use crate::repository::{
@@ -135,16 +135,18 @@ impl Own {
             }
             Self::Bucket { objects, read_objects, left_out } => {
                 let without = if *left_out > 0 { format!(", {left_out} LEFT OUT") } else { String::new() };
-                format!("{objects} objects, {read_objects} of them read{without}")
+                format!("{}, {read_objects} of them read{without}", counted(*objects, "object"))
             }
-            Self::Files { files, directories, links, .. } => format!("{files} files, {directories} directories, {links} links"),
+            Self::Files { files, directories, links, .. } => {
+                format!("{}, {}, {}", counted(*files, "file"), counted(*directories, "directory"), counted(*links, "link"))
+            }
             Self::Dump { server_version, tables, globals, .. } => {
-                let tables = tables.map(|tables| format!(", {tables} tables")).unwrap_or_default();
+                let tables = tables.map(|tables| format!(", {}", counted(tables, "table"))).unwrap_or_default();
                 let globals = if *globals { ", with globals" } else { "" };
                 format!("dump of PostgreSQL {}{tables}{globals}", version(*server_version))
             }
             Self::Redis { server, server_version, keys, offset, .. } => {
-                let keys = keys.map_or_else(|| "keys not counted".to_owned(), |keys| format!("{keys} keys"));
+                let keys = keys.map_or_else(|| "keys not counted".to_owned(), |keys| counted(keys, "key"));
                 let moment = if offset.is_some() { "" } else { ", key by key" };
                 format!("{server} {server_version}, {keys}{moment}")
             }
@@ -208,7 +210,7 @@ impl Line {
 
 /// A record that cannot be read, as people must see it.
 pub(super) fn damaged(damaged: &Damaged) -> String {
-    format!("DAMAGED: {damaged}\n  -> {}", Damaged::HINT)
+    format!("DAMAGED: {damaged}\n  -> {}", damaged.hint())
 }
 
 /// A server's version as people write it: 150018 is 15.18.

@@ -17,7 +17,7 @@ use super::exit::{Failure, USAGE};
 pub(super) use passphrase::{ask_new_passphrase, ask_passphrase};
 pub(super) use progress::Progress;
 pub(super) use table::table;
-pub(super) use units::bytes;
+pub(super) use units::{bytes, counted, seconds};
 
 /// Where results go, and how.
 #[derive(Clone, Copy)]

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::backups::damaged;
+use super::output::seconds;
 use super::{Context, Outcome, exit, live};
 use crate::agent::AgentStatus;
 use crate::operations::resources::{ResourceStatus, resource_status};
@@ -86,7 +87,7 @@ fn resource_lines(status: &ResourceStatus) -> Vec<String> {
     let mut lines = vec![String::new(), status.resource.to_string()];
     match (&status.newest_backup, status.recoverable_to) {
         (Some(id), Some(time)) => {
-            lines.push(format!("  recoverable to {time}"));
+            lines.push(format!("  recoverable to {}", seconds(time)));
             lines.push(format!("  backups: {}, the newest {id}", status.backups));
         }
         _ => lines.push(format!("  NOT RECOVERABLE: there is no backup; run 'holdfast backup {}'", status.resource)),
@@ -103,10 +104,10 @@ fn cluster_lines(cluster: &ClusterStatus) -> Vec<String> {
     }
     lines.extend(cluster.windows.iter().map(window_line));
     if let Some(commit) = cluster.last_commit {
-        lines.push(format!("  last commit stored: {commit}"));
+        lines.push(format!("  last commit stored: {}", seconds(commit)));
     }
     if let Some(backup) = &cluster.newest_backup {
-        lines.push(format!("  backups: {}, the newest {} of {}", cluster.backups, backup.id, backup.finished_at));
+        lines.push(format!("  backups: {}, the newest {} of {}", cluster.backups, backup.id, seconds(backup.finished_at)));
     }
     lines.extend(cluster.gaps.iter().map(gap_line));
     lines.extend(cluster.conflicts.iter().map(conflict_line));
@@ -114,13 +115,14 @@ fn cluster_lines(cluster: &ClusterStatus) -> Vec<String> {
         lines.push(format!("  THE HISTORY OF TIMELINE {timeline} IS NOT STORED: nothing can be restored along it; 'holdfast check' says what to do"));
     }
     lines.extend(cluster.damaged.iter().map(|record| format!("  {}", damaged(record).replace('\n', "\n  "))));
-    lines.push(format!("  proven at {}", cluster.proven_at));
+    let proven = if cluster.windows.is_empty() { "looked at" } else { "proven" };
+    lines.push(format!("  {proven} at {}", seconds(cluster.proven_at)));
     lines
 }
 
 fn upkeep_lines(upkeep: &UpkeepStatus) -> Vec<String> {
     let next = upkeep.schedule.as_ref().zip(upkeep.next_backup);
-    let next = next.map(|(schedule, next)| format!("  next backup {next} (schedule {schedule})"));
+    let next = next.map(|(schedule, next)| format!("  next backup {} (schedule {schedule})", seconds(next)));
     let on_change = upkeep.on_change.as_ref().map(|on_change| format!("  backed up {on_change}"));
     let unwatched = upkeep.unwatched.map(|_| "  NOBODY LOOKS WHETHER IT HAS CHANGED".to_owned());
     let late = (upkeep.missed > 0).then(|| "  A BACKUP IS OVERDUE".to_owned());
@@ -133,12 +135,13 @@ fn run_line(run: &JobRun) -> String {
         repository::Outcome::Done { remark, .. } => format!("done in {} ms: {remark}", run.took_ms),
         repository::Outcome::Failed { error, .. } => format!("FAILED (attempt {}): {error}", run.attempt),
     };
-    format!("  last {} {} on {}: {how}", run.job.as_str(), run.started_at, run.host)
+    format!("  last {} {} on {}: {how}", run.job.as_str(), seconds(run.started_at), run.host)
 }
 
 fn window_line(window: &Window) -> String {
     let cut = if window.cut { "; WAL AFTER THAT IS CUT OFF BY A HOLE" } else { "" };
-    let Window { from, from_time, timeline, to, .. } = window;
+    let Window { from, timeline, to, .. } = window;
+    let from_time = seconds(window.from_time);
     format!("  recoverable from {from_time} ({from}) to {to} on timeline {timeline}{cut}")
 }
 
@@ -150,11 +153,12 @@ fn gap_line(gap: &Noted<Gap>) -> String {
         GapCause::BrokenRecords => "the server's records do not follow one another",
     };
     let Gap { noticed_at, .. } = gap.record;
-    format!("  GAP {}: this WAL is lost, {cause}; noticed {noticed_at}{}", gap.name, note(gap.acknowledged_at))
+    format!("  GAP {}: this WAL is lost, {cause}; noticed {}{}", gap.name, seconds(noticed_at), note(gap.acknowledged_at))
 }
 
 fn conflict_line(conflict: &Noted<Conflict>) -> String {
-    let Conflict { at, refused, noticed_at, .. } = &conflict.record;
+    let Conflict { at, refused, .. } = &conflict.record;
+    let noticed_at = seconds(conflict.record.noticed_at);
     let note = note(conflict.acknowledged_at);
     format!(
         "  CONFLICT {}: TWO SERVERS WRITE UNDER THIS NAME; what {refused} sent contradicts what is stored at {at}; noticed {noticed_at}{note}",
@@ -163,5 +167,5 @@ fn conflict_line(conflict: &Noted<Conflict>) -> String {
 }
 
 fn note(acknowledged_at: Option<Timestamp>) -> String {
-    acknowledged_at.map(|at| format!("; acknowledged {at}")).unwrap_or_default()
+    acknowledged_at.map(|at| format!("; acknowledged {}", seconds(at))).unwrap_or_default()
 }

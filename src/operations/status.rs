@@ -97,7 +97,7 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
     Ok(ClusterStatus {
         resource: resource.clone(),
         system_id: lineage.system_id,
-        proven_at: clock::now(),
+        proven_at: in_milliseconds(clock::now()),
         windows,
         last_commit,
         backups: backups.len(),
@@ -107,6 +107,11 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
         damaged,
         missing_histories,
     })
+}
+
+/// What lies below a millisecond says nothing here.
+fn in_milliseconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
 }
 
 /// The gaps and conflicts of a cluster.

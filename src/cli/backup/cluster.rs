@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::backups::{Line, Own, version};
-use crate::cli::output::{Progress as Display, bytes};
+use crate::cli::output::{Progress as Display, bytes, counted};
 use crate::cli::{Context, Failure, Outcome, Output, exit};
 use crate::config::{self, Config};
 use crate::pgwire::{Checkpoint, ReplicationConnection};
@@ -188,7 +188,7 @@ impl Taken {
         lines.push(format!("backup {id} of {resource}, PostgreSQL {}", version(*server_version)));
         lines.push(format!("  WAL       {start_lsn} to {stop_lsn} on timeline {timeline}, stored"));
         let (plain, stored) = (bytes(*plain_bytes), bytes(*stored_bytes));
-        lines.push(format!("  size      {plain} in {files} files, {stored} stored ({:.1} to 1)", self.ratio));
+        lines.push(format!("  size      {plain} in {}, {stored} stored ({:.1} to 1)", counted(*files, "file"), self.ratio));
         lines.push(format!("  duration  {duration_s:.1} s, {}/s", bytes(self.bytes_per_s as u64)));
         lines.join("\n")
     }

@@ -19,11 +19,12 @@ impl fmt::Display for RestorePlan {
             writeln!(f, "           first one left out: {}", Line(after))?;
         }
         let (start, stop) = (detail.start_lsn, detail.stop_lsn);
-        writeln!(f, "backup     {}, finished {}, consistent from {stop} on", self.backup.id, self.backup.finished_at)?;
+        writeln!(f, "backup     {}, finished {:.0}, consistent from {stop} on", self.backup.id, self.backup.finished_at)?;
         writeln!(f, "           {} stored, {} to write", bytes(self.stored_bytes), bytes(self.plain_bytes))?;
+        let segments = if self.segments == 1 { "1 segment".to_owned() } else { format!("{} segments", self.segments) };
         let timelines: Vec<String> = self.wal.iter().map(|part| part.timeline.to_string()).collect();
         let (end, which) = (self.wal.last().map_or(start, |part| part.end), timelines.join(", then "));
-        writeln!(f, "WAL        {start} to {end} on timeline {which}: {} in {} segments", bytes(self.wal_bytes), self.segments)?;
+        writeln!(f, "WAL        {start} to {end} on timeline {which}: {} in {segments}", bytes(self.wal_bytes))?;
         for window in &self.windows {
             writeln!(f, "window     {window}")?;
         }
