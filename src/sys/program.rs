@@ -186,7 +186,7 @@ impl Program {
             return Err(Error::Failed { program: self.terms.name.clone(), status, stderr });
         }
         if !stderr.is_empty() {
-            tracing::info!(program = self.terms.name, "it said on standard error:\n{stderr}");
+            tracing::info!(program = self.terms.name, "it said on standard error: {}", in_one_line(&stderr));
         }
         Ok(stderr)
     }
@@ -210,6 +210,11 @@ fn masked(text: &str, secrets: &[String]) -> String {
     long_enough.fold(text.to_owned(), |text, secret| text.replace(secret, "(secret)"))
 }
 
+/// For a log, in which each line is an event.
+fn in_one_line(text: &str) -> String {
+    text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
+}
+
 /// Reads to the end and keeps the last bytes.
 async fn last_of(mut source: impl AsyncRead + Unpin) -> Vec<u8> {
     let (mut kept, mut piece) = (Vec::new(), vec![0; STDERR_BYTES]);
@@ -224,6 +229,11 @@ async fn last_of(mut source: impl AsyncRead + Unpin) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_program_said_is_one_line_of_the_log() {
+        assert_eq!(in_one_line("one\r\n\ntwo \nthree"), "one | two | three");
+    }
 
     #[test]
     fn secrets_are_masked_wherever_they_stand() {
