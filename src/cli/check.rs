@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     };
     let repository = repository.map(|repository| repository.with_encryption(context::encryption(&config)));
     if let Some(repository) = &repository {
-        let resources: Vec<ResourceName> = config.clusters().map(|(name, _)| name).collect();
+        let resources: Vec<ResourceName> = config.resources().collect();
         findings.extend(check_encryption(repository, &resources, &config.encryption.identity_files).await);
     }
     for (resource, cluster) in config.clusters() {

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{Context, Outcome, exit};
+use crate::cli::output::counted;
 use crate::operations::keys::{self, Keys, Needed};
 
 /// What `key list` takes.
@@ -12,7 +13,7 @@ pub(in crate::cli) struct Options {}
 pub(super) async fn run(context: &Context, _options: &Options) -> Outcome {
     let config = context.config()?;
     let repository = context.repository(&config).await?;
-    let resources: Vec<_> = config.clusters().map(|(name, _)| name).collect();
+    let resources: Vec<_> = config.resources().collect();
     let keys = keys::look(&repository, &resources).await?;
     context.output.result(&keys, text);
     Ok(exit::DONE)
@@ -32,7 +33,7 @@ fn text(keys: &Keys) -> String {
         None if keys.identities.is_empty() => lines.push("  none is configured here".to_owned()),
         None => {}
     }
-    lines.push(format!("stored (of {} objects that were looked at):", keys.looked_at()));
+    lines.push(format!("stored (of {} looked at):", counted(keys.looked_at(), "object")));
     lines.extend(keys.stored.iter().map(needed));
     lines.join("\n")
 }
