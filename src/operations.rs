@@ -8,4 +8,5 @@ pub mod prepare;
 pub mod resources;
 pub mod status;
 pub mod upkeep;
+pub mod verify;
 pub mod windows;

@@ -11,4 +11,5 @@ mod restore {
     mod retention;
     mod support;
     mod targets;
+    mod verify;
 }

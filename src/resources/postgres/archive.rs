@@ -34,6 +34,6 @@ mod uploader;
 pub use agreement::Contradiction;
 pub use delay::DelaySummary;
 pub use error::{Error, Result};
-pub use joins::NotJoined;
+pub use joins::{NotJoined, check as check_join};
 pub use receiver::Receiver;
 pub use report::{BackupState, NewBackup, ReceiverStatus, Report, SlotStatus, State, Trouble};

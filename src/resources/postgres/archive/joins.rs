@@ -63,7 +63,10 @@ async fn about(archive: &WalArchive, name: SegmentName, bytes: Range<u64>) -> re
 }
 
 /// Whether WAL with `activity` at its beginning follows the record at `stored`. What is not known is no contradiction.
-pub(super) fn check(segment: SegmentName, activity: &Activity, stored: Option<Lsn>) -> Result<(), NotJoined> {
+///
+/// # Errors
+/// Where it follows another one.
+pub fn check(segment: SegmentName, activity: &Activity, stored: Option<Lsn>) -> Result<(), NotJoined> {
     let (Some(first), Some(stored)) = (activity.first_record, stored) else { return Ok(()) };
     match first.previous {
         Some(named) if named != stored => Err(NotJoined { segment, first: first.lsn, named, stored }),
