@@ -9,6 +9,7 @@ pub mod command;
 pub mod dump;
 mod failure;
 pub mod files;
+pub mod place;
 pub mod postgres;
 mod progress;
 pub mod redis;

@@ -4,13 +4,15 @@ mod cluster;
 mod other;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::exit::{Failure, USAGE};
 use super::{Context, Outcome};
+use crate::config::StoreUrl;
 use crate::repository::{BackupId, ResourceKind, ResourceName};
+use crate::resources::place::{InRepository, check_outside};
 
 /// What `restore` takes.
 #[derive(Args)]
@@ -79,6 +81,9 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     let config = context.config()?;
     let resource = config.resource(options.resource.as_ref())?;
     options.refuse_foreign(&resource)?;
+    if let StoreUrl::Directory(repository) = &config.repository.url {
+        options.refuse_repository(&resource, repository)?;
+    }
     if resource.kind() == ResourceKind::Postgres {
         let defaults = cluster::ClusterOptions::default();
         let own = options.cluster.as_ref().unwrap_or(&defaults);
@@ -88,6 +93,19 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
 }
 
 impl Options {
+    /// What is restored into the repository looks like one of its objects, or hides one.
+    fn refuse_repository(&self, resource: &ResourceName, repository: &Path) -> Result<(), Failure> {
+        let is_path = |to: &&OsString| {
+            let text = to.to_string_lossy();
+            let names_no_path = text == "-" || text.contains("://");
+            !names_no_path && (resource.kind() != ResourceKind::Dump || text.contains('/'))
+        };
+        let tablespaces = self.cluster.iter().flat_map(cluster::ClusterOptions::new_places);
+        let refused = |error: InRepository| Failure::new(error.to_string()).with_hint(Some(InRepository::HINT)).with_code(USAGE);
+        let mut places = self.to.iter().filter(is_path).map(Path::new).chain(tablespaces);
+        places.try_for_each(|place| check_outside(place, repository)).map_err(refused)
+    }
+
     /// Options of another kind would be left unheard.
     fn refuse_foreign(&self, resource: &ResourceName) -> Result<(), Failure> {
         let given = [

@@ -34,6 +34,15 @@ pub enum Error {
         /// What went wrong.
         detail: String,
     },
+    /// None was named, and there are several.
+    #[error("the configuration has more than one resource, and none was named: {known}")]
+    WhichResource {
+        /// What there is.
+        known: String,
+    },
+    /// None was named, and there is none.
+    #[error("the configuration has no resource")]
+    NoResource,
     /// The resource asked for is not configured.
     #[error("{resource} is not in the configuration, which has: {known}")]
     UnknownResource {
@@ -52,6 +61,8 @@ impl Error {
             Self::Missing { .. } => {
                 Some("write one (docs/configuration.md has an example), or name it with --config or HOLDFAST_CONFIG")
             }
+            Self::WhichResource { .. } => Some("name one of them; one at a time"),
+            Self::NoResource => Some("add a section for one, such as [postgres.main] (docs/configuration.md)"),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration as StdDuration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::{
@@ -157,7 +157,7 @@ pub struct Postgres {
     #[serde(default = "yes")]
     pub stream: bool,
     /// The replication slot.
-    #[serde(default = "default_slot")]
+    #[serde(default = "default_slot", deserialize_with = "slot_name")]
     pub slot: String,
     /// The longest that received WAL waits before it is stored.
     #[serde(default = "default_max_delay")]
@@ -185,6 +185,17 @@ const fn yes() -> bool {
 
 fn default_slot() -> String {
     "holdfast".to_owned()
+}
+
+/// As PostgreSQL has it (`ReplicationSlotValidateName` in `replication/slot.c`).
+fn slot_name<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    if (1..=63).contains(&name.len()) && name.bytes().all(fits) {
+        return Ok(name);
+    }
+    let detail = format!("'{name}' cannot name a replication slot: 1 to 63 lower-case letters, digits and underscores can");
+    Err(serde::de::Error::custom(detail))
 }
 
 fn default_application_name() -> String {
@@ -228,12 +239,13 @@ impl Config {
     /// # Errors
     /// When it is not configured, or none is named and there are several.
     pub fn resource(&self, wanted: Option<&ResourceName>) -> Result<ResourceName> {
-        let mut known: Vec<ResourceName> = self.resources().collect();
-        let wanted_text = wanted.map_or_else(|| "a resource without a name".to_owned(), ToString::to_string);
-        known.retain(|name| wanted.is_none_or(|wanted| name == wanted));
-        match &known[..] {
-            [only] => Ok(only.clone()),
-            _ => Err(self.unknown(wanted_text)),
+        let known: Vec<ResourceName> = self.resources().collect();
+        match (wanted, &known[..]) {
+            (Some(wanted), _) if known.contains(wanted) => Ok(wanted.clone()),
+            (Some(wanted), _) => Err(self.unknown(wanted.to_string())),
+            (None, [only]) => Ok(only.clone()),
+            (None, []) => Err(Error::NoResource),
+            (None, known) => Err(ambiguous(&known.iter().map(ToString::to_string).collect::<Vec<_>>())),
         }
     }
 
@@ -251,10 +263,14 @@ impl Config {
         let unknown = |resource: String| Error::UnknownResource { resource, known: known.join(", ") };
         match wanted {
             Some(wanted) => self.clusters().find(|(name, _)| name == wanted).ok_or_else(|| unknown(wanted.to_string())),
-            None if known.len() == 1 => self.clusters().next().ok_or_else(|| unknown("a PostgreSQL cluster".to_owned())),
-            None => Err(unknown("a resource without a name".to_owned())),
+            None if known.len() > 1 => Err(ambiguous(&known)),
+            None => self.clusters().next().ok_or_else(|| unknown("a PostgreSQL cluster".to_owned())),
         }
     }
+}
+
+fn ambiguous(known: &[String]) -> Error {
+    Error::WhichResource { known: known.join(", ") }
 }
 
 impl RepositorySection {

@@ -54,6 +54,10 @@ pub async fn prepare_cluster(
         postgres_major: version.major,
         created_at: clock::now(),
     };
+    if cluster.stream {
+        // One that is of no use here is noticed before anything is written.
+        server.read_slot(&cluster.slot.parse()?).await?;
+    }
     let stored = repository.add_lineage(resource, &lineage, rule).await?;
     let slot = if cluster.stream { Some(prepare_slot(&mut server, &cluster.slot).await?) } else { None };
     let server_version = server.server_version().to_string();

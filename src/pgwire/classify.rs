@@ -59,6 +59,7 @@ fn slot(sqlstate: &str) -> Option<Failure> {
         "42710" => Failure::SlotExists,
         "55006" => Failure::SlotInUse,
         "53400" => Failure::NoFreeSlot,
+        "0A000" => Failure::SlotIsLogical,
         "55000" => Failure::WalLevelMinimal,
         _ => return None,
     })

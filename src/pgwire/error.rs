@@ -82,6 +82,9 @@ pub enum Failure {
     /// There is a slot of this name already (42710).
     #[error("a replication slot of this name exists already")]
     SlotExists,
+    /// The slot is a logical one (0A000).
+    #[error("the replication slot of this name is a logical one")]
+    SlotIsLogical,
     /// Another connection uses the slot (55006).
     #[error("the replication slot is in use by another connection")]
     SlotInUse,
@@ -226,6 +229,9 @@ impl Failure {
             Self::NoFreeSlot => {
                 "raise max_replication_slots and restart the server, or drop a slot that nobody uses (SELECT * FROM \
                  pg_replication_slots)"
+            }
+            Self::SlotIsLogical => {
+                "somebody else uses that slot: choose another name for 'slot' in the configuration, and run 'holdfast init'"
             }
             Self::SlotMissing => "run 'holdfast init', which creates the slot",
             Self::SlotInUse => {

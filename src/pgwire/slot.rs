@@ -59,7 +59,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ReplicationConnection<S> {
     /// `SqlConnection::replication_slot`.
     ///
     /// # Errors
-    /// `Server` for a logical slot, and what may befall any connection.
+    /// `SlotIsLogical`, and what may befall any connection.
     pub async fn read_slot(&mut self, name: &SlotName) -> Result<Option<SlotPosition>> {
         let doing = format!("READ_REPLICATION_SLOT {name}");
         let row = self.run_for_row(&doing, Phase::Slot, &format!("READ_REPLICATION_SLOT \"{name}\"")).await?;

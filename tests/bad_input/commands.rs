@@ -36,3 +36,81 @@ fn a_place_that_is_no_repository_is_told_and_not_made_one() {
     }
     assert!(fs::metadata(holdfast.scratch().path().join("store")).is_err());
 }
+
+#[test]
+fn a_slot_name_that_postgresql_would_refuse_is_refused_with_its_line() {
+    let long = "a".repeat(64);
+    for name in ["Holdfast", "hold-fast", "", &long] {
+        let holdfast = holdfast(&format!("{}slot = \"{name}\"\n", configuration("host=/nowhere")));
+        for command in [&["check"][..], &["agent"], &["init"]] {
+            names(&refusal(&holdfast, command, 1), &[":6: ", "cannot name a replication slot"]);
+        }
+    }
+}
+
+#[test]
+fn a_resource_has_to_be_named_where_there_are_several() {
+    let holdfast = holdfast(&format!("{}[files.a]\npaths = [\"/etc/hostname\"]\n", configuration("host=/nowhere")));
+    for command in ["backup", "restore"] {
+        names(&refusal(&holdfast, &[command], 1), &["more than one resource", "postgres/main, files/a", "hint:"]);
+    }
+}
+
+#[test]
+fn a_time_with_an_offset_that_no_clock_has_is_refused() {
+    let holdfast = holdfast(&configuration("host=/nowhere"));
+    for time in ["2026-11-22 14:30:00+25:00", "2026-11-22 14:30:00-16"] {
+        names(&refusal(&holdfast, &["restore", "--to", "/nowhere/x", "--target-time", time], 2), &["15:59"]);
+    }
+}
+
+/// A repository with one backup of one file.
+fn with_a_backup() -> Holdfast {
+    let holdfast = holdfast("[repository]\nurl = \"file://{scratch}/store\"\n[files.a]\npaths = [\"{scratch}/a\"]\n");
+    fs::write(holdfast.scratch().path().join("a"), "content").expect("write a file");
+    pg_fixtures::ServerUser::current().own_all(holdfast.scratch().path());
+    holdfast.run(&["init"]);
+    holdfast.run(&["backup", "files/a"]);
+    holdfast
+}
+
+#[test]
+fn nothing_is_restored_into_the_repository() {
+    let clusters = holdfast(&configuration("host=/nowhere"));
+    let files = with_a_backup();
+    for (holdfast, resource) in [(&clusters, "postgres/main"), (&files, "files/a")] {
+        let store = holdfast.scratch().path().join("store");
+        for place in [store.clone(), store.join("new")] {
+            let arguments = ["restore", resource, "--apply", "--to", &place.display().to_string()];
+            names(&refusal(holdfast, &arguments, 2), &["lies in the repository", "hint:"]);
+        }
+        assert!(!store.join("new").exists());
+    }
+}
+
+#[test]
+fn an_altered_mark_of_the_repository_is_noticed_and_keeps_nobody_from_reading() {
+    let holdfast = with_a_backup();
+    let mark = holdfast.scratch().path().join("store/holdfast.json");
+    let said = || String::from_utf8_lossy(&holdfast.try_run(&["check"]).stdout).into_owned();
+    let write = |text: &str| {
+        fs::remove_file(&mark).expect("remove the mark");
+        fs::write(&mark, text).expect("write a mark");
+        pg_fixtures::ServerUser::current().own_all(holdfast.scratch().path());
+    };
+    let whole = fs::read_to_string(&mark).expect("the mark");
+    assert!(!said().contains("holdfast.json"), "{}", said());
+    write(&whole.replace("\"holdfast ", "\"holdfasT "));
+    names(&said(), &["CRITICAL  repository: holdfast.json cannot be read", "altered", "move it out of the repository"]);
+    names(&holdfast.run(&["backups"]), &["files/a"]);
+    let earlier: Vec<&str> = whole.lines().filter(|line| !line.contains("\"check\"") && *line != "}").collect();
+    let earlier = format!("{}\n}}\n", earlier.join("\n").trim_end_matches(','));
+    write(&earlier);
+    assert!(!said().contains("holdfast.json"), "one of an earlier version is taken as it is: {}", said());
+}
+
+#[test]
+fn keys_are_looked_for_in_the_backups_of_every_kind() {
+    let holdfast = with_a_backup();
+    names(&holdfast.run(&["key", "list"]), &["stored (of 1 object looked at)", "1 in the clear, such as files/a/"]);
+}

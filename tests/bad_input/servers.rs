@@ -53,6 +53,30 @@ fn init_slot_fails(cluster: &Cluster, words: &[&str]) {
 }
 
 #[test]
+fn a_logical_slot_under_our_slots_name_is_told_of_and_left_alone() {
+    let cluster = cluster().setting("wal_level", "logical").start();
+    let logical = "SELECT pg_create_logical_replication_slot('holdfast', 'pgoutput')";
+    cluster.sql(logical);
+    let words = ["is a logical one", "choose another name for 'slot'"];
+    init_fails(&cluster.conninfo(), &words);
+    cluster.sql("SELECT pg_drop_replication_slot('holdfast')");
+    let port = pg_fixtures::FreePort::take();
+    let agent = format!("[agent]\nlisten = \"127.0.0.1:{}\"\nsocket = \"{{scratch}}/agent.sock\"\n", port.number());
+    let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), &format!("{}{agent}", configuration(&cluster.conninfo())));
+    holdfast.run(&["init"]);
+    cluster.sql("SELECT pg_drop_replication_slot('holdfast')");
+    cluster.sql(logical);
+    let check = holdfast.try_run(&["check"]);
+    assert_eq!(check.status.code(), Some(2));
+    names(&String::from_utf8_lossy(&check.stdout), &["CRITICAL  postgres/main: the slot 'holdfast' is a logical one"]);
+    holdfast.start_agent();
+    let told = || words.iter().all(|word| holdfast.log().contains(word));
+    holdfast.wait_until(std::time::Duration::from_secs(60), "the agent tells of the logical slot", told);
+    holdfast.kill9();
+    assert_eq!(cluster.sql("SELECT slot_type FROM pg_replication_slots"), "logical");
+}
+
+#[test]
 fn another_clusters_repository_is_refused_before_a_byte_is_written() {
     let (one, other) = (cluster().start(), cluster().start());
     let holdfast = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), &configuration(&one.conninfo()));

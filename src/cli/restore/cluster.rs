@@ -1,6 +1,6 @@
 //! `holdfast restore postgres/NAME`: brings a cluster back to a moment. The plan first, then the work.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
@@ -74,6 +74,13 @@ pub(super) struct ClusterOptions {
     /// Where PostgreSQL's programs are [default: where packages install them]
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
+}
+
+impl ClusterOptions {
+    /// Where tablespaces go.
+    pub(super) fn new_places(&self) -> impl Iterator<Item = &Path> {
+        self.tablespace_map.iter().map(|(_, new)| new.as_path())
+    }
 }
 
 /// Said where the original's configuration lay outside its data directory.

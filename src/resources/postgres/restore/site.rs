@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::plan::size_text;
 use crate::repository::{BackupEntry, Tablespace};
+use crate::resources::place::resolved;
 use crate::sys::local_postgres::Account;
 
 /// The file that marks a directory as not finished.
@@ -86,6 +87,14 @@ pub enum Obstacle {
         /// The inner one.
         inner: PathBuf,
     },
+    /// Inside a data directory that is there.
+    #[error("{path} lies in {cluster}, which is the data directory of a cluster", path = path.display(), cluster = cluster.display())]
+    InCluster {
+        /// What was asked for.
+        path: PathBuf,
+        /// The data directory.
+        cluster: PathBuf,
+    },
     /// A relative path.
     #[error("{0} is not an absolute path")]
     Relative(String),
@@ -120,6 +129,7 @@ impl Obstacle {
             Self::NotWritable { parent, .. } => {
                 format!("run it as the user that owns {}, or choose another directory with --to", parent.display())
             }
+            Self::InCluster { cluster, .. } => format!("choose a place outside {}", cluster.display()),
             Self::Nested { .. } | Self::Unreadable { .. } => return None,
         })
     }
@@ -134,7 +144,7 @@ pub fn survey(backup: &BackupEntry, directory: &Path, mapping: &[(String, PathBu
     let tablespaces = map_tablespaces(&backup.postgres().tablespaces, mapping)?;
     let places: Vec<&PathBuf> = std::iter::once(&directory).chain(tablespaces.values()).collect();
     nested(&places)?;
-    places.iter().try_for_each(|place| check_place(place))?;
+    places.iter().try_for_each(|place| outside_clusters(place).and_then(|()| check_place(place)))?;
     check_space(backup, &directory, &tablespaces)?;
     let owner = Account::for_directory(&directory).map_err(|_| Obstacle::NoOwner(directory.clone()))?;
     Ok(Site { directory, tablespaces, owner })
@@ -167,6 +177,16 @@ fn nested(places: &[&PathBuf]) -> Result<(), Obstacle> {
         }
     }
     Ok(())
+}
+
+/// A server takes everything below its data directory for its own, and every base backup of it would hold the restored cluster, too.
+fn outside_clusters(path: &Path) -> Result<(), Obstacle> {
+    let place = resolved(path).map_err(unreadable(path))?;
+    let is_cluster = |above: &&Path| above.join("PG_VERSION").is_file() && above.join("global").is_dir();
+    match place.ancestors().skip(1).find(is_cluster) {
+        Some(cluster) => Err(Obstacle::InCluster { path: path.to_owned(), cluster: cluster.to_owned() }),
+        None => Ok(()),
+    }
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Obstacle {
@@ -265,6 +285,19 @@ mod tests {
         assert_eq!(check_place(&path("full/PG_VERSION")), Err(Obstacle::NotADirectory(path("full/PG_VERSION"))));
         assert_eq!(check_place(&path("link")), Err(Obstacle::NotADirectory(path("link"))));
         assert!(matches!(check_place(&path("a/b")), Err(Obstacle::NoParent { .. })));
+    }
+
+    #[test]
+    fn a_place_in_a_data_directory_is_refused_even_behind_a_link() {
+        let scratch = tempfile::tempdir().unwrap();
+        let cluster = scratch.path().canonicalize().unwrap().join("cluster");
+        fs::create_dir_all(cluster.join("global")).unwrap();
+        fs::write(cluster.join("PG_VERSION"), "17").unwrap();
+        std::os::unix::fs::symlink(&cluster, scratch.path().join("link")).unwrap();
+        for path in ["cluster/new", "link/base/new"].map(|path| scratch.path().join(path)) {
+            assert_eq!(outside_clusters(&path), Err(Obstacle::InCluster { path, cluster: cluster.clone() }));
+        }
+        assert_eq!(outside_clusters(&scratch.path().join("beside")), Ok(()));
     }
 
     #[test]

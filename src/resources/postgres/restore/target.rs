@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 
 use crate::pg::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
@@ -56,10 +57,16 @@ pub enum TimeError {
         /// The same with an offset.
         example: String,
     },
+    /// It is further from UTC than any clock.
+    #[error("'{0}' has an offset from UTC that no clock has; the largest that PostgreSQL knows is 15:59")]
+    Offset(String),
     /// It is no time at all.
     #[error("'{0}' is not a time; write it as in '2026-11-22 14:30:00+01' or '2026-11-22 14:30:00 Europe/Berlin'")]
     NotATime(String),
 }
+
+/// No offset is as large, in seconds.
+const OFFSET_S_MAX: i32 = 16 * 3600;
 
 /// Reads a moment: with an offset (`2026-11-22 14:30:00+01`, `2026-11-22T13:30:00Z`) or a zone (`2026-11-22 14:30:00 Europe/Berlin`).
 /// Cut to microseconds, which is what PostgreSQL knows.
@@ -69,7 +76,7 @@ pub enum TimeError {
 pub fn parse_time(text: &str) -> Result<Timestamp, TimeError> {
     let text = text.trim();
     if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(in_microseconds(time));
+        return if is_offset_known(text) { Ok(in_microseconds(time)) } else { Err(TimeError::Offset(text.to_owned())) };
     }
     if let Ok(civil) = civil(text)
         && !text.contains('[')
@@ -87,6 +94,12 @@ pub fn parse_time(text: &str) -> Result<Timestamp, TimeError> {
         TimeError::Ambiguous { text, zone, example: format!("{}+01", civil.strftime("%F %T")) }
     };
     zone.to_ambiguous_timestamp(civil).unambiguous().map(in_microseconds).map_err(|_| ambiguous())
+}
+
+/// Whether an offset is one that PostgreSQL takes (`MAX_TZDISP_HOUR` in `datetime.h`).
+fn is_offset_known(text: &str) -> bool {
+    let offset = Pieces::parse(text).ok().and_then(|pieces| pieces.to_numeric_offset());
+    offset.is_none_or(|offset| offset.seconds().abs() < OFFSET_S_MAX)
 }
 
 fn civil(text: &str) -> Result<DateTime, jiff::Error> {
