@@ -11,7 +11,7 @@ use holdfast::pg::{Lsn, SegmentName};
 use holdfast::repository::{Slice, WalAbout, WalSource};
 use pg_fixtures::checksum::Checksums;
 use pg_fixtures::poll;
-use pg_fixtures::postgres::{Installation, StopMode};
+use pg_fixtures::postgres::{Cluster, Installation, StopMode};
 use pg_fixtures::s3::SeaweedFs;
 
 use super::site::{Site, damage};
@@ -32,13 +32,29 @@ fn with_segments(site: Site, count: usize) -> (Site, PathBuf, Vec<String>) {
 fn recovery_reaches_the_end_of_the_archive_on_every_version() {
     for installation in Installation::all() {
         let (site, directory, segments) = site_with_segments(&installation, 12);
-        let restored = site.recovers_to_the_same(&directory);
+        let (restored, served) = watched(&directory, || site.recovers_to_the_same(&directory));
         let log = restored.log();
         for segment in &segments {
             assert!(log.contains(&format!("restored log file \"{segment}\"")), "{segment}: {log}");
         }
-        assert!(directory.join("holdfast-restore/wal.sock").exists(), "segments came through the WAL server");
+        assert!(served, "segments came through the WAL server");
     }
+}
+
+/// Whether a WAL server was seen in a directory while something was done.
+fn watched<T>(directory: &Path, work: impl FnOnce() -> T) -> (T, bool) {
+    let (over, seen) = (AtomicBool::new(false), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) && !seen.load(Ordering::Relaxed) {
+                seen.store(directory.join("holdfast-restore/wal.sock").exists(), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let done = work();
+        over.store(true, Ordering::Relaxed);
+        (done, seen.load(Ordering::Relaxed))
+    })
 }
 
 #[test]
@@ -123,15 +139,20 @@ fn a_killed_wal_server_is_replaced() {
     assert!(killed.load(Ordering::Relaxed) > 1, "servers were killed");
 }
 
-/// Kills the WAL servers that work in a directory, and says how many there were.
-fn kill_servers_of(directory: &Path) -> usize {
+/// The process ids of the WAL servers that work in a directory.
+fn servers_of(directory: &Path) -> Vec<String> {
     let processes = fs::read_dir("/proc").expect("list the processes").filter_map(Result::ok);
     let serves = |process: &fs::DirEntry| {
         let is_server =
             fs::read(process.path().join("cmdline")).is_ok_and(|line| line.windows(9).any(|part| part == b"wal\0serve"));
         is_server && fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == directory)
     };
-    let servers: Vec<String> = processes.filter(serves).map(|it| it.file_name().to_string_lossy().into_owned()).collect();
+    processes.filter(serves).map(|it| it.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Kills the WAL servers that work in a directory, and says how many there were.
+fn kill_servers_of(directory: &Path) -> usize {
+    let servers = servers_of(directory);
     for server in &servers {
         let pid = nix::unistd::Pid::from_raw(server.parse().expect("a process id"));
         // It may have ended by itself.
@@ -174,14 +195,38 @@ fn the_last_segment_is_put_together_from_slices() {
 #[test]
 fn the_wal_server_ends_with_the_directory_it_serves() {
     let (site, directory, _) = site_with_segments(&Installation::newest(), 2);
-    let restored = site.recovers_to_the_same(&directory);
-    restored.stop(StopMode::Fast);
+    let standby = standby(&site, &directory);
+    standby.stop(StopMode::Fast);
+    assert_eq!(servers_of(&directory).len(), 1);
     fs::remove_dir_all(directory.join("holdfast-restore")).expect("remove the folder");
-    poll::until(Duration::from_secs(10), "the server ends", || servers_of(&directory) == 0);
+    poll::until(Duration::from_secs(10), "the server ends", || servers_of(&directory).is_empty());
 }
 
-fn servers_of(directory: &Path) -> usize {
-    let processes = fs::read_dir("/proc").expect("list the processes").filter_map(Result::ok);
-    let cwd = |process: fs::DirEntry| fs::read_link(process.path().join("cwd")).ok();
-    processes.filter_map(cwd).filter(|cwd| cwd == directory).count()
+/// A standby that asks the archive alone, again and again, and has all that is there.
+fn standby(site: &Site, directory: &Path) -> Cluster {
+    fs::rename(directory.join("recovery.signal"), directory.join("standby.signal")).expect("ask for a standby");
+    let expected = site.server.lsn();
+    let standby = Cluster::builder(site.server.installation()).adopt(directory);
+    standby.start();
+    site.server.switch_wal();
+    let question = format!("SELECT pg_last_wal_replay_lsn() >= '{expected}'");
+    standby.wait_until(super::site::SOON, "it has all", || standby.try_sql("postgres", &question).as_deref() == Ok("t"));
+    standby
+}
+
+#[test]
+fn the_wal_server_ends_soon_after_recovery_and_a_standby_keeps_it() {
+    let (site, directory, _) = site_with_segments(&Installation::newest(), 2);
+    let standby = standby(&site, &directory);
+    // It asks every five seconds, which is longer than the WAL server stays after a recovery.
+    assert_eq!(standby.sql("SHOW wal_retrieve_retry_interval"), "5s");
+    let served = servers_of(&directory);
+    let more = site.write_segment("more");
+    site.wait_for(&more);
+    standby.wait_until(super::site::SOON, "it has more", || standby.try_sql("postgres", "SELECT 1 FROM more LIMIT 1").is_ok());
+    assert_eq!((served.len(), servers_of(&directory)), (1, served), "a standby keeps its WAL server");
+    standby.promote();
+    // Sooner than one without requests would end in recovery, which is a minute.
+    poll::until(Duration::from_secs(20), "the WAL server ends", || servers_of(&directory).is_empty());
+    assert!(!directory.join("holdfast-restore").exists(), "it leaves nothing behind");
 }

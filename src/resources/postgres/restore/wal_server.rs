@@ -2,7 +2,7 @@
 //!
 //! Invariants: it serves one lineage. Only what this process has fetched whole and checked is handed over; whatever an earlier server left
 //! in the spool is removed at the start. Only what is there is known ahead: that something is absent is decided anew for every request.
-//! It ends when nobody asks for a while, or when its folder is gone. At most `AHEAD_BYTES` lie in the spool, and a few segments in memory.
+//! It ends when nobody asks for a while, sooner where recovery is over, or when its folder is gone. At most `AHEAD_BYTES` lie in the spool, and a few segments in memory.
 
 mod home;
 mod spool;
@@ -33,6 +33,8 @@ use spool::Spool;
 const REQUEST: Duration = Duration::from_secs(540);
 /// The most requests that are answered at once. PostgreSQL makes one at a time.
 const REQUESTS_AT_ONCE: usize = 4;
+/// How long it stays without a request where recovery is over: a server that has just been promoted asks for nothing any more.
+const AFTER_RECOVERY: Duration = Duration::from_secs(3);
 /// How often it is looked whether it is time to end.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -77,14 +79,14 @@ impl WalServer {
         Ok(Some(Self { home, shared: Arc::new(shared) }))
     }
 
-    /// Answers requests until there is none for `idle`, or the folder is gone.
+    /// Answers requests until there is none for `idle` (for a few seconds where recovery is over), or the folder is gone.
     ///
     /// # Errors
     /// As the operating system says.
     pub async fn run(self, idle: Duration) -> io::Result<()> {
         let places = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
-        let mut end = Deadline::after(idle);
-        while !end.has_passed() && self.home.is_ours() {
+        let mut silence = Silence::begin(idle);
+        while !silence.is_long() && self.home.is_ours() {
             let waited = tokio::time::timeout(TICK, self.home.listener().accept()).await;
             if let Ok(accepted) = waited {
                 let permit = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
@@ -98,7 +100,7 @@ impl WalServer {
                 });
             }
             if waited_for_somebody(&places) {
-                end = Deadline::after(idle);
+                silence = Silence::begin(idle);
             }
         }
         if let Err(error) = self.shared.protection.lock().await.leave().await {
@@ -107,6 +109,29 @@ impl WalServer {
         self.home.leave();
         Ok(())
     }
+}
+
+/// The time since the last request.
+struct Silence {
+    in_recovery: Deadline,
+    after_recovery: Deadline,
+}
+
+impl Silence {
+    fn begin(idle: Duration) -> Self {
+        Self { in_recovery: Deadline::after(idle), after_recovery: Deadline::after(AFTER_RECOVERY.min(idle)) }
+    }
+
+    /// Whether nobody is expected to ask any more.
+    fn is_long(&self) -> bool {
+        self.in_recovery.has_passed() || (self.after_recovery.has_passed() && is_recovery_over())
+    }
+}
+
+/// Whether the server of the current directory recovers no more: then PostgreSQL has removed what asked it to
+/// (`StartupXLOG`, once the new timeline has begun).
+fn is_recovery_over() -> bool {
+    ["recovery.signal", "standby.signal"].iter().all(|signal| !Path::new(signal).exists())
 }
 
 /// Whether a request is being answered.
