@@ -1,12 +1,12 @@
-//! Finding where a target lies in the stored WAL: by the headers of segments, and then by the records of the few that matter.
+//! Finding where a target lies in the stored WAL: by the headers of its pieces, and then by the records of the few that matter.
 //!
 //! The server stops at the first commit or rollback past a time that it meets, from the start of its backup on, whatever comes later. So
 //! does the search: where a clock was set back, a time can name several moments, and the plan says so.
 
 mod clock;
 mod joints;
+mod pieces;
 mod records;
-mod segments;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,21 +21,21 @@ use crate::pg::records::{Activity, Commit};
 use crate::pg::recovery::RecoveryTarget;
 use crate::repository::WalArchive;
 
+use pieces::Pieces;
 use records::{Finding, Records};
-use segments::Segments;
 
-/// How many segments are read in search of a transaction.
-const SEGMENTS_READ_FOR_XID: usize = 64;
-/// How many segments before a place are looked at for the last commit before it.
-const SEGMENTS_LOOKED_BACK: usize = 512;
+/// How many pieces are read in search of a transaction.
+const PIECES_READ_FOR_XID: usize = 64;
+/// How many pieces before a place are looked at for the last commit before it.
+const PIECES_LOOKED_BACK: usize = 512;
 
 /// Looks for a route's target.
 ///
 /// # Errors
 /// When the store fails or an object is damaged.
 pub async fn locate(archive: &WalArchive, route: &Route) -> Result<Located> {
-    let search = Search { segments: Segments::new(archive, route), route, damaged: AtomicBool::new(false) };
-    let last = search.last_commit_before(search.segments.len()).await?;
+    let search = Search { pieces: Pieces::new(archive, route), route, damaged: AtomicBool::new(false) };
+    let last = search.last_commit_before(search.pieces.len()).await?;
     let located = Located { last, damaged: search.damaged.load(Ordering::Relaxed), ..Located::default() };
     match &route.wanted.target {
         RecoveryTarget::Immediate => Ok(located),
@@ -48,18 +48,18 @@ pub async fn locate(archive: &WalArchive, route: &Route) -> Result<Located> {
 }
 
 struct Search<'a> {
-    segments: Segments<'a>,
+    pieces: Pieces<'a>,
     route: &'a Route,
     /// Whether anything that was passed over is damaged.
     damaged: AtomicBool,
 }
 
 impl Search<'_> {
-    /// The last commit in the segments before number `end` of the route, as far as they can be read: what is damaged matters to targets
+    /// The last commit in the pieces before number `end` of the route, as far as they can be read: what is damaged matters to targets
     /// behind it alone.
     async fn last_commit_before(&self, end: usize) -> Result<Option<Commit>> {
-        for index in (0..end).rev().take(SEGMENTS_LOOKED_BACK) {
-            match self.segments.activity(index).await {
+        for index in (0..end).rev().take(PIECES_LOOKED_BACK) {
+            match self.pieces.activity(index).await {
                 Ok(Activity { last_commit: Some(commit), .. }) => return Ok(Some(commit)),
                 Err(error) if !error.is_damage() => return Err(error),
                 Err(_) => self.damaged.store(true, Ordering::Relaxed),
@@ -73,7 +73,7 @@ impl Search<'_> {
     async fn end(&self, located: Located) -> Result<Located> {
         let (before, stretch) = (located.last, self.route.bases().next().map(|(_, stretch)| stretch));
         let last_record = match stretch {
-            Some(stretch) => self.segments.last_record(stretch).await?,
+            Some(stretch) => self.pieces.last_record(stretch).await?,
             None => None,
         };
         Ok(Located { before, last_record, ..located })
@@ -83,18 +83,18 @@ impl Search<'_> {
     async fn lsn(&self, lsn: Lsn, located: Located) -> Result<Located> {
         let Some(stretch) = self.route.stretch_at(lsn) else {
             let last_record = match self.route.stretches.last().filter(|last| last.end < lsn) {
-                Some(last) => self.segments.last_record(last).await?,
+                Some(last) => self.pieces.last_record(last).await?,
                 None => None,
             };
             return Ok(Located { last_record, ..located });
         };
-        let Some(stop) = self.segments.first_record(lsn, stretch).await? else {
-            let last_record = self.segments.last_record(stretch).await?;
-            let before = self.last_commit_before(self.segments.indexes(stretch).end).await?;
+        let Some(stop) = self.pieces.first_record(lsn, stretch).await? else {
+            let last_record = self.pieces.last_record(stretch).await?;
+            let before = self.last_commit_before(self.pieces.indexes(stretch).end).await?;
             return Ok(Located { before, last_record, ..located });
         };
         let exclusive = self.route.wanted.exclusive;
-        let around = match self.segments.index_of(Lsn(stop.end.0 - 1)) {
+        let around = match self.pieces.index_of(Lsn(stop.end.0 - 1)) {
             Some(index) => self.around(index, |it| it.lsn > stop.start || (exclusive && it.lsn == stop.start)).await?,
             None => Around::default(),
         };
@@ -111,8 +111,8 @@ impl Search<'_> {
             let detail = backup.postgres();
             let wal = detail.start_lsn..stretch.end;
             let Some(around) = self.crossing(&wal, &passes).await? else {
-                let (hole, last_record) = (self.route.hole_behind(stretch), self.segments.last_record(stretch).await?);
-                let before = self.last_commit_before(self.segments.indexes(stretch).end).await?;
+                let (hole, last_record) = (self.route.hole_behind(stretch), self.pieces.last_record(stretch).await?);
+                let before = self.last_commit_before(self.pieces.indexes(stretch).end).await?;
                 return Ok(Located { before, hole, last_record, ..located });
             };
             let is_consistent = around.stop.as_ref().is_some_and(|stop| detail.stop_lsn <= stop.start);
@@ -130,7 +130,7 @@ impl Search<'_> {
         let (mut low, mut high) = (0, bases.len().saturating_sub(1));
         while low < high {
             let middle = low + (high - low) / 2;
-            let begins = self.segments.index_of(bases[middle].0.postgres().start_lsn).unwrap_or(0);
+            let begins = self.pieces.index_of(bases[middle].0.postgres().start_lsn).unwrap_or(0);
             match self.last_commit_before(begins).await? {
                 Some(commit) if passes(commit.time) => low = middle + 1,
                 _ => high = middle,
@@ -141,7 +141,7 @@ impl Search<'_> {
 
     /// What lies around the first commit or rollback that passes in a stretch of WAL.
     async fn crossing(&self, wal: &Range<Lsn>, passes: impl Fn(Timestamp) -> bool) -> Result<Option<Around>> {
-        let mut activities = std::pin::pin!(self.segments.activities(self.segments.indexes(wal)));
+        let mut activities = std::pin::pin!(self.pieces.activities(self.pieces.indexes(wal)));
         while let Some((index, activity)) = activities.try_next().await? {
             if activity.latest.is_some_and(&passes) {
                 let around = self.around(index, |commit| commit.lsn >= wal.start && passes(commit.time)).await?;
@@ -156,22 +156,22 @@ impl Search<'_> {
     /// Commits rise with transaction ids only roughly: the search begins where such ids begin to be committed.
     async fn xid(&self, xid: u32, located: Located) -> Result<Located> {
         let mut low = 0;
-        let mut high = self.segments.len();
+        let mut high = self.pieces.len();
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.segments.activity(middle).await?.last_commit {
+            match self.pieces.activity(middle).await?.last_commit {
                 Some(commit) if follows_or_is(commit.xid, xid) => high = middle,
                 _ => low = middle + 1,
             }
         }
-        let end = self.segments.len().min(low.saturating_add(SEGMENTS_READ_FOR_XID));
+        let end = self.pieces.len().min(low.saturating_add(PIECES_READ_FOR_XID));
         for index in low..end {
             let around = self.around(index, |commit| commit.xid == xid).await?;
             if let Some(stop) = around.stop.clone() {
                 return self.at_commit(index, &stop, around, located).await;
             }
         }
-        Ok(Located { search_cut_short: end < self.segments.len(), ..located })
+        Ok(Located { search_cut_short: end < self.pieces.len(), ..located })
     }
 
     async fn at_commit(&self, index: usize, stop: &Range<Lsn>, at: Around, located: Located) -> Result<Located> {
@@ -184,7 +184,7 @@ impl Search<'_> {
 
     async fn name(&self, name: &str, located: Located) -> Result<Located> {
         let mut found: Vec<(usize, Range<Lsn>, Timestamp)> = Vec::new();
-        let mut activities = std::pin::pin!(self.segments.activities(0..self.segments.len()));
+        let mut activities = std::pin::pin!(self.pieces.activities(0..self.pieces.len()));
         loop {
             let (index, activity) = match activities.try_next().await {
                 Ok(Some(read)) => read,
@@ -208,7 +208,7 @@ impl Search<'_> {
     }
 
     async fn points_of(&self, index: usize) -> Result<Vec<crate::pg::records::RestorePoint>> {
-        let records = self.segments.records(index).await?;
+        let records = self.pieces.records(index).await?;
         let point = |finding: Finding| match finding {
             Finding::RestorePoint(point) => Some(point),
             _ => None,
@@ -216,10 +216,10 @@ impl Search<'_> {
         Ok(records.filter_map(point).collect())
     }
 
-    /// The first commit in a segment of which `is_after` is true, and the last commit before it. A rollback counts by its time alone.
+    /// The first commit in a piece of which `is_after` is true, and the last commit before it. A rollback counts by its time alone.
     async fn around(&self, index: usize, is_after: impl Fn(&Commit) -> bool) -> Result<Around> {
         let mut around = Around::default();
-        let records: Records = self.segments.records(index).await?;
+        let records: Records = self.pieces.records(index).await?;
         for finding in records {
             let (commit, is_commit) = match finding {
                 Finding::Commit(commit) => (commit, true),

@@ -12,18 +12,18 @@ use crate::resources::postgres::restore::plan::ClockStep;
 
 /// A commit takes its time before its place in the WAL, so that those of several sessions can be out of order by a little.
 const OUT_OF_ORDER: SignedDuration = SignedDuration::from_secs(2);
-/// How many segments behind the moment are looked at for times before it.
-const SEGMENTS_BEYOND: usize = 64;
+/// How many pieces behind the moment are looked at for times before it.
+const PIECES_BEYOND: usize = 64;
 
 impl Search<'_> {
     /// A step back of the clock between the start of `wal` and a little behind the place that was found: a later commit with an earlier
     /// time than one before, so that the time that was asked for lies between the two.
     pub(super) async fn clock(&self, wal: &Range<Lsn>, around: &Around, time: Timestamp) -> Result<Option<ClockStep>> {
-        let all = self.segments.indexes(wal);
-        let here = around.stop.as_ref().and_then(|stop| self.segments.index_of(Lsn(stop.end.0 - 1))).unwrap_or(all.start);
-        let end = all.end.min(here.saturating_add(1 + SEGMENTS_BEYOND));
+        let all = self.pieces.indexes(wal);
+        let here = around.stop.as_ref().and_then(|stop| self.pieces.index_of(Lsn(stop.end.0 - 1))).unwrap_or(all.start);
+        let end = all.end.min(here.saturating_add(1 + PIECES_BEYOND));
         let mut latest: Option<Timestamp> = None;
-        let mut activities = std::pin::pin!(self.segments.activities(all.start..end));
+        let mut activities = std::pin::pin!(self.pieces.activities(all.start..end));
         while let Some((_, activity)) = activities.try_next().await? {
             let commits = [activity.first_commit, activity.last_commit];
             for commit in commits.into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Whether the records of consecutive segments follow one another: recovery takes a record that names another one before it than it
+//! Whether the records of consecutive pieces of WAL follow one another: recovery takes a record that names another one before it than it
 //! has read for the end of the WAL. Pure.
 
 use crate::pg::records::Activity;
@@ -12,10 +12,10 @@ pub(super) struct Joints {
 }
 
 impl Joints {
-    /// Passes the next segment. Behind a hole, on another timeline, and where a header does not say, nothing is known.
+    /// Passes the next piece, which lies in a segment. Behind a hole, on another timeline, and where a header does not say, nothing is known.
     ///
     /// # Errors
-    /// When its first record follows another one than the last of the segment before.
+    /// When its first record follows another one than the last of the piece before.
     pub(super) fn follow(&mut self, name: SegmentName, number: SegmentNumber, activity: &Activity) -> Result<()> {
         let before = self.last.take().filter(|(last, at, _)| last.timeline() == name.timeline() && at.next() == number);
         self.last = activity.last_record.map(|lsn| (name, number, lsn));

@@ -28,7 +28,7 @@ const STEP: usize = 8;
 /// The segment before is passed in larger steps; its own end is the end of a step too, because pieces do not span segments.
 const PAGE: usize = 8192;
 
-/// Reads WAL that begins with a segment.
+/// Reads WAL that begins with a page.
 pub(super) struct Records {
     scanner: Scanner,
     pieces: Vec<bytes::Bytes>,
