@@ -4,6 +4,7 @@ mod restore {
     mod damage;
     mod edges;
     mod ended;
+    mod joints;
     mod lineages;
     mod quiet;
     mod reads;

@@ -18,7 +18,7 @@ use pg_fixtures::postgres::{Builder, Cluster, Installation};
 use pg_fixtures::{FreePort, Scratch, poll};
 use tokio_util::sync::CancellationToken;
 
-const DEADLINE: Duration = Duration::from_secs(120);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A cluster, and the repository that it is archived and backed up into.
 pub struct Story {

@@ -37,14 +37,17 @@ pub async fn locate(archive: &WalArchive, route: &Route) -> Result<Located> {
     let search = Search { pieces: Pieces::new(archive, route), route, damaged: AtomicBool::new(false) };
     let last = search.last_commit_before(search.pieces.len()).await?;
     let located = Located { last, damaged: search.damaged.load(Ordering::Relaxed), ..Located::default() };
-    match &route.wanted.target {
-        RecoveryTarget::Immediate => Ok(located),
-        RecoveryTarget::EndOfWal => search.end(located).await,
-        RecoveryTarget::Lsn(lsn) => search.lsn(*lsn, located).await,
-        RecoveryTarget::Time(time) => search.time(*time, located).await,
-        RecoveryTarget::Xid(xid) => search.xid(*xid, located).await,
-        RecoveryTarget::Name(name) => search.name(name, located).await,
-    }
+    let located = match &route.wanted.target {
+        RecoveryTarget::Immediate => located,
+        RecoveryTarget::EndOfWal => search.end(located).await?,
+        RecoveryTarget::Lsn(lsn) => search.lsn(*lsn, located).await?,
+        // These pass all headers on their way.
+        RecoveryTarget::Time(time) => return search.time(*time, located).await,
+        RecoveryTarget::Name(name) => return search.name(name, located).await,
+        RecoveryTarget::Xid(xid) => search.xid(*xid, located).await?,
+    };
+    search.follow_records(located.stop.as_ref()).await?;
+    Ok(located)
 }
 
 struct Search<'a> {
@@ -67,6 +70,21 @@ impl Search<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Passes the headers from the start of the backup that fits to the place to stop: where records do not follow one another, recovery
+    /// would end sooner and say nothing.
+    async fn follow_records(&self, stop: Option<&Range<Lsn>>) -> Result<()> {
+        let fits = |backup: &crate::repository::BackupEntry| stop.is_none_or(|stop| backup.postgres().stop_lsn <= stop.start);
+        let Some((backup, stretch)) = self.route.bases().find(|(backup, _)| fits(backup)) else { return Ok(()) };
+        let start = backup.postgres().start_lsn;
+        let end = match (&self.route.wanted.target, stop) {
+            (RecoveryTarget::Immediate, _) => backup.postgres().stop_lsn,
+            (_, stop) => stop.map_or(stretch.end, |stop| stop.end.min(stretch.end)),
+        };
+        let mut activities = std::pin::pin!(self.pieces.activities(self.pieces.indexes(&(start..end))));
+        while activities.try_next().await?.is_some() {}
+        Ok(())
     }
 
     /// The end of what is stored; where a hole follows, also the last record before it.
