@@ -2,8 +2,12 @@
 //!
 //! The oracle is the server's own `pg_wal`, which keeps everything here: what is in the store must be the same bytes.
 
+#[path = "crash/clients.rs"]
+mod clients;
 #[path = "archive/clones.rs"]
 mod clones;
+#[path = "archive/failover.rs"]
+mod failover;
 #[path = "archive/faults.rs"]
 mod faults;
 #[path = "archive/gaps.rs"]

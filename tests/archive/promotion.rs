@@ -6,7 +6,7 @@ use pg_fixtures::postgres::{Cluster, Installation, StopMode};
 use crate::site::{DEADLINE, Site, end_of_wal, server};
 
 /// Where the timeline of a server left its parent.
-fn switch_of(cluster: &Cluster, timeline: u32) -> Lsn {
+pub fn switch_of(cluster: &Cluster, timeline: u32) -> Lsn {
     let path = cluster.data_directory().join(format!("pg_wal/{timeline:08X}.history"));
     let text = std::fs::read_to_string(path).expect("a history file");
     let last = text.lines().rfind(|line| !line.trim().is_empty()).expect("a line");
@@ -14,7 +14,7 @@ fn switch_of(cluster: &Cluster, timeline: u32) -> Lsn {
 }
 
 /// Both ends of a conninfo that names two servers.
-fn both(first: &Cluster, second: &Cluster) -> String {
+pub fn both(first: &Cluster, second: &Cluster) -> String {
     let part = |cluster: &Cluster, key: &str| {
         let conninfo = cluster.conninfo();
         let found = conninfo.split(' ').find_map(|pair| pair.strip_prefix(key).and_then(|rest| rest.strip_prefix('=')));
@@ -24,7 +24,7 @@ fn both(first: &Cluster, second: &Cluster) -> String {
     format!("{} {} user=postgres dbname=postgres target_session_attrs=read-write", pair("host"), pair("port"))
 }
 
-fn history_is_stored(site: &Site, cluster: &Cluster, timeline: u32) {
+pub fn history_is_stored(site: &Site, cluster: &Cluster, timeline: u32) {
     let name = WalFileName::History(TimelineId(timeline));
     let stored = site.runtime.block_on(site.archive.get_file(name)).expect("a sound object").expect("the history is stored").1;
     let theirs = std::fs::read(cluster.data_directory().join(format!("pg_wal/{name}"))).expect("the server's history");
