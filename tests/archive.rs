@@ -2,6 +2,8 @@
 //!
 //! The oracle is the server's own `pg_wal`, which keeps everything here: what is in the store must be the same bytes.
 
+#[path = "archive/backups.rs"]
+mod backups;
 #[path = "crash/clients.rs"]
 mod clients;
 #[path = "archive/clones.rs"]

@@ -18,7 +18,7 @@ fn every_test_that_is_named_exists() {
 fn every_way_to_lose_data_has_its_line() {
     let text = tree::read(PAGE).expect("the page");
     let lines: Vec<u32> = rows(&text).map(|(_, number, _)| number).collect();
-    let expected: Vec<u32> = (1..=19).chain(36..=47).collect();
+    let expected: Vec<u32> = (1..=19).chain([21]).chain(36..=47).collect();
     assert_eq!(lines, expected, "{PAGE} leaves out, repeats or disorders some");
 }
 
