@@ -1,6 +1,7 @@
 //! Restores of real clusters of every supported version, compared row by row with what was there at the moment.
 
 mod restore {
+    mod clocks;
     mod damage;
     mod edges;
     mod ended;

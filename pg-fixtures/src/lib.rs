@@ -8,6 +8,7 @@ pub mod agent;
 pub mod checksum;
 pub mod container;
 pub mod dice;
+mod faketime;
 pub mod fuzz;
 mod guard;
 pub mod poll;
@@ -20,6 +21,7 @@ mod scratch;
 mod user;
 mod verbs;
 
+pub use faketime::Faketime;
 pub use port::FreePort;
 pub use scratch::Scratch;
 pub use user::ServerUser;

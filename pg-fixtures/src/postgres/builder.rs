@@ -25,11 +25,19 @@ pub struct Builder {
     settings: Vec<(String, String)>,
     hba: Vec<String>,
     files: Vec<(String, Vec<u8>)>,
+    environment: Vec<(String, String)>,
 }
 
 impl Builder {
     pub(super) fn new(installation: &Installation) -> Self {
-        Self { installation: installation.clone(), initdb_arguments: vec![], settings: vec![], hba: vec![], files: vec![] }
+        Self {
+            installation: installation.clone(),
+            initdb_arguments: vec![],
+            settings: vec![],
+            hba: vec![],
+            files: vec![],
+            environment: vec![],
+        }
     }
 
     /// The size of WAL segments in MB: a power of two from 1 to 1024.
@@ -76,6 +84,13 @@ impl Builder {
         self
     }
 
+    /// An environment variable of the server.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Makes the cluster and starts its server.
     ///
     /// # Panics
@@ -101,7 +116,7 @@ impl Builder {
         for (name, content) in &self.files {
             write_private(&data_directory.join(name), content);
         }
-        Cluster::new(self.installation, scratch, data_directory, vec![])
+        Cluster::new(self.installation, scratch, data_directory, vec![]).with_environment(self.environment)
     }
 
     /// Takes a data directory that is there (a restored one), in place, and starts a server on it on a free port and socket of its
@@ -122,6 +137,7 @@ impl Builder {
     #[must_use]
     pub fn adopt(self, data_directory: &Path) -> Cluster {
         Cluster::new(self.installation, Scratch::new(), data_directory.to_owned(), self.settings)
+            .with_environment(self.environment)
     }
 
     fn initdb(&self, data_directory: &Path) {

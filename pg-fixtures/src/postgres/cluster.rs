@@ -21,6 +21,7 @@ pub struct Cluster {
     installation: Installation,
     data_directory: PathBuf,
     overrides: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
     port: FreePort,
     socket_directory: PathBuf,
     log: PathBuf,
@@ -51,9 +52,15 @@ impl Cluster {
             installation,
             data_directory,
             overrides,
+            environment: vec![],
             socket_directory,
             scratch,
         }
+    }
+
+    pub(super) fn with_environment(mut self, environment: Vec<(String, String)>) -> Self {
+        self.environment = environment;
+        self
     }
 
     /// Starts the server and waits until it takes connections (a standby: until it is consistent).
@@ -77,6 +84,7 @@ impl Cluster {
         let mut command = ServerUser::current().command(&self.program("postgres"));
         command.arg("-D").arg(&self.data_directory).arg("-k").arg(&self.socket_directory);
         command.arg("-p").arg(self.port().to_string()).args(["-c", "listen_addresses=127.0.0.1"]);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         for (name, value) in &self.overrides {
             command.arg("-c").arg(format!("{name}={value}"));
         }
