@@ -32,3 +32,5 @@ mod site;
 mod streaming;
 #[path = "archive/synchronous.rs"]
 mod synchronous;
+#[path = "archive/withdrawal.rs"]
+mod withdrawal;

@@ -11,7 +11,7 @@ use crate::memory::{bucket, store};
 use crate::site::{DEADLINE, Site, acknowledged, server};
 
 /// A copy of a running cluster, made file by file as a snapshot of its disk would be, and running.
-fn hot_clone(cluster: &Cluster, scratch: &Scratch) -> Cluster {
+pub fn hot_clone(cluster: &Cluster, scratch: &Scratch) -> Cluster {
     let directory = scratch.path().join("clone");
     cluster.kill9();
     let copied = Command::new("cp").arg("-a").arg(cluster.data_directory()).arg(&directory).status().expect("run cp");
@@ -22,7 +22,7 @@ fn hot_clone(cluster: &Cluster, scratch: &Scratch) -> Cluster {
 }
 
 /// The first position at which the WAL of two servers differs.
-fn fork(one: &Cluster, two: &Cluster, from: Lsn) -> Lsn {
+pub fn fork(one: &Cluster, two: &Cluster, from: Lsn) -> Lsn {
     let size = holdfast::pg::SegmentSize::DEFAULT;
     for number in SegmentNumber::containing(from, size).0.. {
         let name = SegmentName::new(TimelineId(1), SegmentNumber(number), size).to_string();

@@ -31,6 +31,7 @@ pub fn reach(point: &'static str, object: impl FnOnce() -> String) -> io::Result
             Err(io::Error::other(format!("fail point {point}")))
         }
         Some(Effect::Wait(time)) => {
+            tracing::info!(point, object, "a fail point waits");
             std::thread::sleep(time);
             Ok(())
         }
