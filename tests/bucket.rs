@@ -3,7 +3,9 @@
 mod bucket {
     mod changes;
     mod encrypted;
+    mod grown;
     mod keys;
+    mod measure;
     mod memory;
     mod refused;
     mod restore;
