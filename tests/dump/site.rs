@@ -39,6 +39,14 @@ const SCHEMA: &str = r#"
     CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql AS 'SELECT 2 * $1';
 "#;
 
+/// What stands beside a database and not in it.
+const BESIDE: &str = r#"
+    ALTER DATABASE_NAME SET work_mem = '5MB'; ALTER DATABASE_NAME SET search_path = '$user', public;
+    ALTER DATABASE_NAME OWNER TO "odd role"; ALTER DATABASE_NAME CONNECTION LIMIT 77;
+    REVOKE TEMPORARY ON DATABASE_NAME FROM PUBLIC; GRANT CREATE ON DATABASE_NAME TO clerk WITH GRANT OPTION;
+    ALTER ROLE clerk IN DATABASE_NAME SET search_path = public; COMMENT ON DATABASE_NAME IS 'it''s a shop';
+"#;
+
 /// What has to come back, row for row: everything but what is left out.
 const PORTRAIT: &str = r#"
     SELECT 'orders', count(*), md5(string_agg(o::text, '' ORDER BY id)) FROM orders o;
@@ -54,6 +62,11 @@ const PORTRAIT: &str = r#"
     SELECT 'audit', to_regclass('public.audit') IS NULL;
     SELECT 'next', nextval(pg_get_serial_sequence('orders', 'id')) > 20000;
     SHOW work_mem;
+    SELECT 'database', pg_get_userbyid(datdba), datconnlimit, shobj_description(oid, 'pg_database'),
+           (SELECT string_agg(item, ',' ORDER BY item) FROM unnest(datacl::text[]) AS item)
+    FROM pg_database WHERE datname = current_database();
+    SELECT 'set', setrole::regrole, setconfig FROM pg_db_role_setting
+    WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY setrole = 0;
 "#;
 
 /// What `exclude_*` is set to in most tests.
@@ -80,9 +93,7 @@ impl Site {
         let cluster = Cluster::builder(installation).start();
         cluster.sql(&format!("CREATE DATABASE \"{DATABASE}\""));
         cluster.sql_in_odd(SCHEMA);
-        cluster.sql(&format!(
-            "ALTER DATABASE \"{DATABASE}\" SET work_mem = '5MB'; ALTER DATABASE \"{DATABASE}\" SET search_path = '$user', public"
-        ));
+        cluster.sql(&BESIDE.replace("DATABASE_NAME", &format!("DATABASE \"{DATABASE}\"")));
         let scratch = Scratch::new();
         let site =
             Self { verbs: Verbs::new(env!("CARGO_BIN_EXE_holdfast"), scratch.path().join("holdfast.toml")), scratch, cluster };

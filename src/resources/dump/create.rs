@@ -1,6 +1,8 @@
 //! Making a database like the one that was dumped, and giving it its name. Statements are values; `load` runs them.
 
-use super::inventory::Facts;
+use std::collections::BTreeSet;
+
+use super::inventory::{Facts, Privilege};
 use super::source::{literal, quoted};
 
 /// The longest name of a database, in bytes.
@@ -40,14 +42,55 @@ pub(super) fn create_for_trial(name: &str, facts: &Facts) -> String {
     create(name, &facts, None)
 }
 
-/// The statements that set for the database what was set for it (`ALTER DATABASE ... SET`).
-pub(super) fn settings(name: &str, facts: &Facts) -> Vec<String> {
-    let set = |(setting, value): &(String, String)| {
-        // The value of a list is a list in SQL too; as one text it would be one name.
-        let value = if is_list(setting) { value.clone() } else { literal(value) };
-        format!("ALTER DATABASE {} SET {setting} TO {value}", quoted(name))
-    };
-    facts.settings.iter().map(set).collect()
+/// The statements that give a database what stands beside it and not in it, as far as there are the roles for it: settings, privileges, comment,
+/// limit. `owner` stands for the owner of the one that was dumped.
+pub(super) fn properties(name: &str, facts: &Facts, owner: &str, is_role: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut statements: Vec<String> = facts
+        .settings
+        .iter()
+        .map(|(setting, value)| format!("ALTER DATABASE {} {}", quoted(name), set(setting, value)))
+        .collect();
+    let role_settings = facts.role_settings.iter().filter(|(role, ..)| is_role(role));
+    statements.extend(role_settings.map(|(role, setting, value)| {
+        format!("ALTER ROLE {} IN DATABASE {} {}", quoted(role), quoted(name), set(setting, value))
+    }));
+    statements.extend(facts.privileges.iter().flat_map(|privileges| grants(name, facts, privileges, owner, &is_role)));
+    statements
+        .extend(facts.comment.iter().map(|comment| format!("COMMENT ON DATABASE {} IS {}", quoted(name), literal(comment))));
+    let limit =
+        (facts.datconnlimit >= 0).then(|| format!("ALTER DATABASE {} CONNECTION LIMIT {}", quoted(name), facts.datconnlimit));
+    statements.extend(limit);
+    statements
+}
+
+/// The roles that these properties need, the owner's aside.
+pub(super) fn roles(facts: &Facts) -> BTreeSet<&str> {
+    let grantees = facts.privileges.iter().flatten().filter_map(|privilege| privilege.grantee.as_deref());
+    let with_settings = facts.role_settings.iter().map(|(role, ..)| role.as_str());
+    grantees.chain(with_settings).filter(|role| *role != facts.owner).collect()
+}
+
+fn set(setting: &str, value: &str) -> String {
+    // The value of a list is a list in SQL too; as one text it would be one name.
+    let value = if is_list(setting) { value.to_owned() } else { literal(value) };
+    format!("SET {setting} TO {value}")
+}
+
+/// What a new database grants by itself is revoked first. Whoever granted what, it comes from the owner now.
+fn grants(name: &str, facts: &Facts, privileges: &[Privilege], owner: &str, is_role: impl Fn(&str) -> bool) -> Vec<String> {
+    let on = format!("ON DATABASE {}", quoted(name));
+    let mut statements = vec![format!("REVOKE ALL {on} FROM PUBLIC"), format!("REVOKE ALL {on} FROM {}", quoted(owner))];
+    for Privilege { grantee, privilege, grantable } in privileges {
+        let to = match grantee.as_deref() {
+            None => "PUBLIC".to_owned(),
+            Some(role) if role == facts.owner => quoted(owner),
+            Some(role) if is_role(role) => quoted(role),
+            Some(_) => continue,
+        };
+        let option = if *grantable { " WITH GRANT OPTION" } else { "" };
+        statements.push(format!("GRANT {privilege} {on} TO {to}{option}"));
+    }
+    statements
 }
 
 /// Settings whose values are stored as lists of names in quotes (`GUC_LIST_QUOTE`).
@@ -95,6 +138,10 @@ mod tests {
             datlocale: None,
             daticurules: None,
             settings: vec![("search_path".to_owned(), "\"$user\", a".to_owned()), ("work_mem".to_owned(), "1MB".to_owned())],
+            role_settings: vec![],
+            privileges: None,
+            comment: None,
+            datconnlimit: -1,
         }
     }
 
@@ -108,7 +155,39 @@ mod tests {
         assert!(create("x", &builtin, None).ends_with(" LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"));
         assert!(create_for_trial("x", &icu).ends_with("LC_COLLATE 'C' LC_CTYPE 'C'"));
         let expected = ["ALTER DATABASE \"x\" SET search_path TO \"$user\", a", "ALTER DATABASE \"x\" SET work_mem TO '1MB'"];
-        assert_eq!(settings("x", &facts()), expected);
+        assert_eq!(properties("x", &facts(), "app", |_| true), expected);
+    }
+
+    #[test]
+    fn what_stands_beside_a_database_comes_back_for_the_roles_that_there_are() {
+        let grant = |grantee: Option<&str>, privilege: &str, grantable| Privilege {
+            grantee: grantee.map(str::to_owned),
+            privilege: privilege.to_owned(),
+            grantable,
+        };
+        let privileges =
+            vec![grant(None, "CONNECT", false), grant(Some("app"), "CREATE", false), grant(Some("a\"b"), "CREATE", true)];
+        let setting = |role: &str| (role.to_owned(), "work_mem".to_owned(), "1MB".to_owned());
+        let facts = Facts {
+            settings: vec![],
+            role_settings: vec![setting("a\"b"), setting("gone")],
+            privileges: Some([privileges, vec![grant(Some("gone"), "CONNECT", false)]].concat()),
+            comment: Some("it's".to_owned()),
+            datconnlimit: 0,
+            ..facts()
+        };
+        let expected = [
+            "ALTER ROLE \"a\"\"b\" IN DATABASE \"x\" SET work_mem TO '1MB'",
+            "REVOKE ALL ON DATABASE \"x\" FROM PUBLIC",
+            "REVOKE ALL ON DATABASE \"x\" FROM \"new\"",
+            "GRANT CONNECT ON DATABASE \"x\" TO PUBLIC",
+            "GRANT CREATE ON DATABASE \"x\" TO \"new\"",
+            "GRANT CREATE ON DATABASE \"x\" TO \"a\"\"b\" WITH GRANT OPTION",
+            "COMMENT ON DATABASE \"x\" IS 'it''s'",
+            "ALTER DATABASE \"x\" CONNECTION LIMIT 0",
+        ];
+        assert_eq!(properties("x", &facts, "new", |role| role != "gone"), expected);
+        assert_eq!(roles(&facts), BTreeSet::from(["a\"b", "gone"]));
     }
 
     #[test]

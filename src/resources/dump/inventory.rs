@@ -40,6 +40,33 @@ pub(super) struct Facts {
     pub daticurules: Option<String>,
     /// `ALTER DATABASE ... SET` for all roles: name and value.
     pub settings: Vec<(String, String)>,
+    /// `ALTER ROLE ... IN DATABASE ... SET`: role, name and value.
+    #[serde(default)]
+    pub role_settings: Vec<(String, String, String)>,
+    /// `GRANT ... ON DATABASE`; none where nothing was ever granted or revoked, and what PostgreSQL gives a new database holds.
+    #[serde(default)]
+    pub privileges: Option<Vec<Privilege>>,
+    /// `COMMENT ON DATABASE`.
+    #[serde(default)]
+    pub comment: Option<String>,
+    /// `ALTER DATABASE ... CONNECTION LIMIT`; negative where there is none.
+    #[serde(default = "no_limit")]
+    pub datconnlimit: i32,
+}
+
+const fn no_limit() -> i32 {
+    -1
+}
+
+/// A privilege on the database, as `aclexplode` has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Privilege {
+    /// The role; none for everybody (`PUBLIC`).
+    pub grantee: Option<String>,
+    /// `CONNECT`, `CREATE` or `TEMPORARY`.
+    pub privilege: String,
+    /// Whether the role may grant it in turn.
+    pub grantable: bool,
 }
 
 /// A table and its rows.

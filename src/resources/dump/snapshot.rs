@@ -60,7 +60,15 @@ const FACTS: &str = r"
     SELECT (to_jsonb(d) || jsonb_build_object(
                'name', d.datname, 'owner', pg_get_userbyid(d.datdba), 'encoding', pg_encoding_to_char(d.encoding),
                'settings', (SELECT coalesce(jsonb_agg(jsonb_build_array(split_part(entry, '=', 1), substr(entry, strpos(entry, '=') + 1))), '[]')
-                            FROM pg_db_role_setting r, unnest(r.setconfig) AS entry WHERE r.setdatabase = d.oid AND r.setrole = 0)))::text AS facts,
+                            FROM pg_db_role_setting r, unnest(r.setconfig) AS entry WHERE r.setdatabase = d.oid AND r.setrole = 0),
+               'role_settings', (SELECT coalesce(jsonb_agg(jsonb_build_array(pg_get_userbyid(r.setrole), split_part(entry, '=', 1),
+                                                                             substr(entry, strpos(entry, '=') + 1))), '[]')
+                            FROM pg_db_role_setting r, unnest(r.setconfig) AS entry WHERE r.setdatabase = d.oid AND r.setrole <> 0),
+               'privileges', (SELECT CASE WHEN d.datacl IS NOT NULL THEN coalesce(jsonb_agg(jsonb_build_object(
+                                         'grantee', CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END,
+                                         'privilege', a.privilege_type, 'grantable', a.is_grantable)), '[]') END
+                            FROM aclexplode(d.datacl) AS a),
+               'comment', shobj_description(d.oid, 'pg_database')))::text AS facts,
            pg_export_snapshot() AS snapshot,
            pg_database_size(d.oid) AS bytes,
            has_table_privilege('pg_authid', 'SELECT') AS reads_passwords

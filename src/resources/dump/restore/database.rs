@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::config::{self, Environment};
 use crate::pgwire::{ConnInfo, SqlConnection};
 use crate::repository::{BackupEntry, ResourceName};
-use crate::resources::dump::create::{beside, create, replace, settings};
+use crate::resources::dump::create::{beside, create, properties, replace, roles};
 use crate::resources::dump::error::{Error, Result};
 use crate::resources::dump::globals::Missing;
 use crate::resources::dump::inventory::{Inventory, detail};
@@ -143,7 +143,11 @@ impl DatabasePlan {
         let owner = self.owner(&sql).await?;
         let create = create(&made, &self.inventory.database, owner.as_deref());
         let compared = loading.fill(&made, &create, !self.missing.tablespaces.is_empty()).await?;
-        if let Err(error) = self.put_in_place(&sql, &made).await {
+        let complete = async {
+            self.give_properties(&sql, &made).await?;
+            self.put_in_place(&sql, &made).await
+        };
+        if let Err(error) = complete.await {
             tracing::warn!("the restored database is complete, and is still called {made}");
             return Err(error.into());
         }
@@ -156,11 +160,30 @@ impl DatabasePlan {
 
     /// Who is to own it: the owner of the one that is replaced, or of the one that was dumped, where there is such a role.
     async fn owner(&self, sql: &SqlConnection) -> Result<Option<String>> {
-        const DOING: &str = "looking for the owner's role";
         let owner = self.owner.as_ref().unwrap_or(&self.inventory.database.owner);
-        let statement = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname::text = $1) AS there";
-        let row = sql.query_one(DOING, statement, &[owner]).await?;
-        Ok(sql.get::<bool>(DOING, &row, "there")?.then(|| owner.clone()))
+        Ok(is_role(sql, owner).await?.then(|| owner.clone()))
+    }
+
+    /// Gives it what stands beside a database and not in it, while it still has its own name: what fails here replaces nothing.
+    async fn give_properties(&self, sql: &SqlConnection, made: &str) -> Result<()> {
+        let facts = &self.inventory.database;
+        let mut missing = Vec::new();
+        for role in roles(facts) {
+            if !is_role(sql, role).await? {
+                missing.push(role);
+            }
+        }
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            tracing::warn!(
+                "the server has no role {missing}: what it was granted on the database, or had set there, is left out"
+            );
+        }
+        let owner = owner_of(sql, made).await?.unwrap_or_default();
+        for statement in properties(made, facts, &owner, |role| !missing.contains(&role)) {
+            sql.execute("giving the database its settings, privileges and comment", &statement).await?;
+        }
+        Ok(())
     }
 
     async fn put_in_place(&self, sql: &SqlConnection, made: &str) -> Result<()> {
@@ -172,9 +195,6 @@ impl DatabasePlan {
             let aside = beside(&self.name, &format!("replaced-{:x}", clock::now().as_millisecond()));
             self.switch(sql, &replace(made, &self.name, &aside)).await?;
             sql.execute("removing the replaced database", &format!("DROP DATABASE {} WITH (FORCE)", quoted(&aside))).await?;
-        }
-        for statement in settings(&self.name, &self.inventory.database) {
-            sql.execute("setting what was set for the database", &statement).await?;
         }
         Ok(())
     }
@@ -218,10 +238,7 @@ async fn connect_beside(info: &ConnInfo, name: &str) -> Result<(ConnInfo, SqlCon
 /// What is there, and who owns it.
 async fn look(info: &ConnInfo, sql: &SqlConnection, name: &str) -> Result<(Found, Option<String>)> {
     const DOING: &str = "looking at the database that is there";
-    let statement = "SELECT pg_get_userbyid(datdba)::text AS owner FROM pg_catalog.pg_database WHERE datname::text = $1";
-    let rows = sql.query(DOING, statement, &[&name]).await?;
-    let Some(row) = rows.first() else { return Ok((Found::Absent, None)) };
-    let owner: String = sql.get(DOING, row, "owner")?;
+    let Some(owner) = owner_of(sql, name).await? else { return Ok((Found::Absent, None)) };
     let inside = SqlConnection::connect(&info.clone().with_dbname(name)).await?;
     // Numbers from 16384 on are given to what users make.
     let statement = "SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE oid >= 16384 AND relkind <> 't' AND relkind <> 'i')
@@ -236,4 +253,19 @@ async fn look(info: &ConnInfo, sql: &SqlConnection, name: &str) -> Result<(Found
         _ => Found::Filled { objects, bytes: inside.get(DOING, &row, "bytes")?, sessions: inside.get(DOING, &row, "sessions")? },
     };
     Ok((found, Some(owner)))
+}
+
+/// Who owns a database; `None` where there is none of that name.
+async fn owner_of(sql: &SqlConnection, name: &str) -> Result<Option<String>> {
+    const DOING: &str = "looking for the owner of the database";
+    let statement = "SELECT pg_get_userbyid(datdba)::text AS owner FROM pg_catalog.pg_database WHERE datname::text = $1";
+    let rows = sql.query(DOING, statement, &[&name]).await?;
+    Ok(rows.first().map(|row| sql.get(DOING, row, "owner")).transpose()?)
+}
+
+async fn is_role(sql: &SqlConnection, name: &str) -> Result<bool> {
+    const DOING: &str = "looking for a role";
+    let statement = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname::text = $1) AS there";
+    let row = sql.query_one(DOING, statement, &[&name]).await?;
+    Ok(sql.get::<bool>(DOING, &row, "there")?)
 }
