@@ -27,7 +27,7 @@ pub use load::{default_path, fail_points, load, parse};
 pub use pattern::Pattern;
 pub use plain::{Duration, StoreUrl};
 pub use redis::{Redis, RedisPlace, RedisUrl};
-pub use resources::{Bucket, BucketSource, Command, Files};
+pub use resources::{Bucket, BucketSource, Command, Files, Tags};
 pub use schedule::{LOOK_EVERY, Objectives, OnChange, Schedule, Zone, system_time_zone};
 pub use schema::{Agent, Config, Postgres, RepositorySection, ServerSideEncryption, UploadChecksum};
 pub use secret::Secret;

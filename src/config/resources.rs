@@ -67,6 +67,9 @@ pub struct Bucket {
     /// What is left out: patterns of keys.
     #[serde(default)]
     pub exclude: Vec<Pattern>,
+    /// Of which objects the tags are read.
+    #[serde(default)]
+    pub tags: Tags,
     /// When it is backed up.
     pub schedule: Option<Schedule>,
     /// Which backups are kept; all of them where it is not given.
@@ -74,6 +77,19 @@ pub struct Bucket {
     /// What it has to keep to.
     #[serde(default)]
     pub objectives: Objectives,
+}
+
+/// Of which objects of a bucket the tags are read. A listing shows nothing of them: each object has to be asked for its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tags {
+    /// Of none.
+    Never,
+    /// Of those that are read because they are new or changed.
+    #[default]
+    Changed,
+    /// Of all: one request for each object in each backup.
+    Always,
 }
 
 /// Where the objects of a bucket are, and how they are reached.

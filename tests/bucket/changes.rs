@@ -142,3 +142,34 @@ fn of_a_versioned_bucket_the_current_versions_are_kept() {
     site.run(&["restore", "bucket/data", "--to", &to, "--delete-extra", "--apply"]);
     assert_eq!(site.portrait(&site.other), site.portrait(&site.source));
 }
+
+#[test]
+fn tags_are_read_of_as_many_objects_as_the_section_says() {
+    let site = Site::new();
+    ["a", "b", "c"].iter().for_each(|key| site.put(key, *key));
+    site.tag("a", "colour", "red");
+    let (proxy, asked) = (Proxy::to(Site::port()), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&asked);
+    proxy.watch(move |line| {
+        counted.fetch_add(usize::from(line.contains("tagging")), Ordering::Relaxed);
+    });
+    // What the backup says that it read, how often it asked for tags, and the colour that it brings back.
+    let back_up = |tags: &str, to: &str| {
+        let (url, more) = (format!("s3://{}", site.source), format!("tags = \"{tags}\""));
+        site.configure_as(SeaweedFs::ACCESS_KEY_ID, &url, &proxy.endpoint(), &more, "");
+        asked.store(0, Ordering::Relaxed);
+        let read = site.backup()["read_objects"].as_u64();
+        let asked = asked.load(Ordering::Relaxed);
+        site.run(&["restore", "bucket/data", "--to", &format!("s3://{}/{to}", site.other)]);
+        let colour = site.portrait(&site.other)[&format!("{to}/a")].3.get("colour").cloned();
+        (read, asked, colour)
+    };
+    let (read, asked_first, colour) = back_up("changed", "first");
+    assert!((1..=3).contains(&asked_first), "{asked_first}");
+    assert_eq!((read, colour.as_deref()), (Some(3), Some("red")));
+    site.tag("a", "colour", "blue");
+    assert_eq!(back_up("changed", "second"), (Some(0), 0, Some("red".to_owned())));
+    assert_eq!(back_up("always", "third"), (Some(0), 3, Some("blue".to_owned())));
+    site.put("b", "another");
+    assert_eq!(back_up("never", "fourth"), (Some(1), 0, None));
+}

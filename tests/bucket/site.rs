@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+use aws_sdk_s3::types::{BucketVersioningStatus, Tag, Tagging, VersioningConfiguration};
 use pg_fixtures::Verbs;
 use pg_fixtures::s3::{Identity, SeaweedFs};
 use pg_fixtures::{Scratch, poll};
@@ -160,6 +160,14 @@ impl Site {
             async move { request.send().await.map(drop) }
         });
         self.wait(stream::iter(puts).buffer_unordered(32).try_collect::<()>()).expect("put objects");
+    }
+
+    /// Gives an object one tag, in place of those that it has.
+    pub fn tag(&self, key: &str, name: &str, value: &str) {
+        let tag = Tag::builder().key(name).value(value).build().expect("a tag");
+        let tagging = Tagging::builder().tag_set(tag).build().expect("tags");
+        let request = self.client.put_object_tagging().bucket(&self.source).key(key).tagging(tagging);
+        self.wait(request.send()).expect("tag an object");
     }
 
     pub fn delete(&self, key: &str) {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
 
 use super::error::{Error, Result};
@@ -12,7 +13,7 @@ use super::line::{Line, Place};
 use super::pack::Packs;
 use super::previous::{self, Before, Previous, is_lasting};
 use super::remarks::Named;
-use super::source::{Listing, Source};
+use super::source::{Listing, Retagged, Source};
 use super::survey::{Look, Survey};
 use crate::codec::{Hash, Hasher};
 use crate::repository::{BackupEntry, BucketBackup, Detail, Draft, ObjectWriter};
@@ -43,6 +44,7 @@ pub(super) async fn store(run: &Run, draft: &Draft, source: Source) -> Result<(B
         packs: Packs::new(draft),
         listing: draft.begin_object(LISTING),
         known: Known::default(),
+        same: Vec::new(),
         used: HashSet::new(),
         tally: Tally::default(),
     };
@@ -91,6 +93,8 @@ struct Storing<'a> {
     packs: Packs<'a>,
     listing: ObjectWriter,
     known: Known,
+    /// Lines of objects that are as they were, and are to be listed.
+    same: Vec<Line>,
     /// The packs that lines refer to.
     used: HashSet<String>,
     tally: Tally,
@@ -125,7 +129,9 @@ impl Storing<'_> {
         let mut survey = self.source.survey(Look::Version, part, parts, |_| true).await?;
         self.progress.expect(survey.bytes);
         self.progress.say("");
-        if let Err(error) = self.take_over(previous, &mut survey).await {
+        let taken = self.take_over(previous, &mut survey).await;
+        self.add_same().await?;
+        if let Err(error) = taken {
             // What was taken over until then is sound; the rest is read.
             let Some(why) = is_lasting(&error).then(|| error.to_string()) else { return Err(error) };
             self.tally.damaged = Some(format!("the listing of backup {} cannot be read to its end: {why}", previous.id()));
@@ -147,7 +153,23 @@ impl Storing<'_> {
             self.known.add(&line);
             if survey.meet_like(&line.key, Look::Version.mark(&line.listed())) {
                 self.progress.done(line.size);
-                self.add(&line).await?;
+                self.same.push(line);
+            }
+            if self.same.len() >= READS_AT_ONCE {
+                self.add_same().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists objects that are as they were, with the tags that they have now where these are asked for.
+    async fn add_same(&mut self) -> Result<()> {
+        let lines = std::mem::take(&mut self.same);
+        let tagged: Vec<_> = lines.into_iter().map(|line| self.source.with_tags_now(line)).collect();
+        for found in try_join_all(tagged).await? {
+            match found {
+                Retagged::Line(line) => self.add(&line).await?,
+                Retagged::Gone(key) => self.tally.vanished.add(&key),
             }
         }
         Ok(())

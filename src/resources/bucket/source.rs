@@ -6,8 +6,9 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use super::error::Result;
+use super::line::Line;
 use super::survey::{Look, Survey};
-use crate::config::{self, BucketSource, Pattern, StoreUrl};
+use crate::config::{self, BucketSource, Pattern, StoreUrl, Tags};
 use crate::storage::s3::{Bucket, FirstPiece, ListedObject, Reading};
 
 /// An object up to this size is read in one piece, and others beside it.
@@ -20,8 +21,18 @@ pub(super) struct Source {
     exclude: Vec<Pattern>,
     /// Only what begins so is listed.
     prefix: String,
+    /// Which tags are read.
+    tags: Tags,
     /// Whether tags may be read was found out.
-    tags: OnceCell<()>,
+    tags_allowed: OnceCell<()>,
+}
+
+/// An object that is as it was, with the tags that it has now; or that is gone.
+pub(super) enum Retagged {
+    /// It is there.
+    Line(Box<Line>),
+    /// It has vanished since it was listed; its key.
+    Gone(String),
 }
 
 impl Source {
@@ -31,13 +42,14 @@ impl Source {
             StoreUrl::S3 { bucket, prefix } => (bucket.as_str(), prefix.as_str()),
             StoreUrl::Directory(_) => ("", ""),
         };
-        Self::at(&section.source, bucket, prefix, section.exclude.clone(), String::new()).await
+        let source = Self::at(&section.source, bucket, prefix, section.exclude.clone(), String::new()).await?;
+        Ok(Self { tags: section.tags, ..source })
     }
 
     /// Another bucket, reached in the same way.
     pub async fn at(source: &BucketSource, bucket: &str, below: &str, exclude: Vec<Pattern>, prefix: String) -> Result<Self> {
         let bucket = Bucket::connect(source.options(bucket, below)?).await;
-        Ok(Self { bucket, exclude, prefix, tags: OnceCell::new() })
+        Ok(Self { bucket, exclude, prefix, tags: Tags::default(), tags_allowed: OnceCell::new() })
     }
 
     /// The client.
@@ -79,16 +91,29 @@ impl Source {
             Reading::Here(first) => first,
             other => return Ok(other),
         };
-        if first.has_tags || self.tags.get().is_none() {
+        if self.tags != Tags::Never && (first.has_tags || self.tags_allowed.get().is_none()) {
             // Where tags may not be read, a service does not say that there are any: so they are asked for once, come what may.
             match self.bucket.tags(key).await? {
                 Reading::Here(tags) => first.description.tags = tags,
                 Reading::Changed => return Ok(Reading::Changed),
                 Reading::Gone => return Ok(Reading::Gone),
             }
-            drop(self.tags.set(()));
+            drop(self.tags_allowed.set(()));
         }
         Ok(Reading::Here(first))
+    }
+
+    /// A line of the backup before, of an object that is as it was. Tags change without a trace in a listing.
+    pub async fn with_tags_now(&self, mut line: Line) -> Result<Retagged> {
+        match self.tags {
+            Tags::Changed => {}
+            Tags::Never => line.about.tags.clear(),
+            Tags::Always => match self.bucket.tags(&line.key).await? {
+                Reading::Here(tags) => line.about.tags = tags,
+                Reading::Changed | Reading::Gone => return Ok(Retagged::Gone(line.key)),
+            },
+        }
+        Ok(Retagged::Line(Box::new(line)))
     }
 
     /// A piece of the version that `object` is.
