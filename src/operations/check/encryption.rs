@@ -20,6 +20,9 @@ pub async fn check_encryption(repository: &Repository, resources: &[ResourceName
     let mut findings: Vec<Finding> = recipients(&keys).into_iter().chain(identities(&keys, expects_identities)).collect();
     findings.extend(keys.stored.iter().filter_map(|needed| stored(needed, &keys, expects_identities)));
     findings.extend(identity_files.iter().filter_map(|file| readable_for_others(file)));
+    if !keys.recipients.is_empty() && keys.identities.is_empty() {
+        findings.extend(resources.iter().filter(|resource| resource.kind().shares_content()).map(reads_everything));
+    }
     findings
 }
 
@@ -66,6 +69,12 @@ fn stored(needed: &Needed, keys: &Keys, expects_identities: bool) -> Option<Find
             format!("{objects} of {} objects looked at need an identity that is not here, such as {example}", keys.looked_at());
         warning(found, &format!("name a file with one of these as identity_file: {}", recipients.join(", ")))
     })
+}
+
+fn reads_everything(resource: &ResourceName) -> Finding {
+    let found = "no identity is at hand here to read the backup before: each backup reads and stores everything again";
+    let hint = "name an identity_file where this resource is backed up, or give it a schedule and a 'keep' that allow for it";
+    Finding::bad(Level::Warning, &resource.to_string(), found, Some(hint.to_owned()))
 }
 
 fn readable_for_others(file: &Path) -> Option<Finding> {
