@@ -10,6 +10,7 @@ mod bucket {
     mod refused;
     mod restore;
     mod retention;
+    mod scheduled;
     mod site;
     mod whole;
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 
 use super::AgentStatus;
+use super::scheduler::{JobState, JobStatus, KeptStatus};
 use crate::pg::Lsn;
 use crate::resources::postgres::archive::{ReceiverStatus, State};
 
@@ -88,6 +89,65 @@ const METRICS: [Metric; 17] = [
     Metric { name: "holdfast_wal_gaps", help: "Gaps in the stored WAL.", value: |status| Some(status.gaps.len() as f64) },
 ];
 
+/// A figure of what is kept of one resource.
+struct Kept {
+    name: &'static str,
+    help: &'static str,
+    value: fn(&KeptStatus) -> Option<f64>,
+}
+
+#[allow(clippy::cast_precision_loss)] // as above
+const KEPT: [Kept; 6] = [
+    Kept { name: "holdfast_backups", help: "Listed backups.", value: |kept| Some(kept.backups as f64) },
+    Kept { name: "holdfast_backups_held", help: "Listed backups that are held.", value: |kept| Some(kept.held as f64) },
+    Kept {
+        name: "holdfast_backup_last_success_timestamp_seconds",
+        help: "When the newest listed backup was complete.",
+        value: |kept| seconds(Some(kept.newest.as_ref()?.finished_at)),
+    },
+    Kept {
+        name: "holdfast_backup_last_duration_seconds",
+        help: "How long the newest listed backup took.",
+        value: |kept| kept.newest.as_ref().map(|newest| newest.finished_at.duration_since(newest.started_at).as_secs_f64()),
+    },
+    Kept {
+        name: "holdfast_backup_last_size_bytes",
+        help: "How much the newest listed backup has, before compression.",
+        value: |kept| kept.newest.as_ref().map(|newest| newest.plain_bytes as f64),
+    },
+    Kept {
+        name: "holdfast_backup_last_stored_bytes",
+        help: "How much was stored for the newest listed backup.",
+        value: |kept| kept.newest.as_ref().map(|newest| newest.stored_bytes as f64),
+    },
+];
+
+/// A figure of one job of one resource.
+struct JobMetric {
+    name: &'static str,
+    help: &'static str,
+    value: fn(&JobStatus) -> Option<f64>,
+}
+
+const JOBS: [JobMetric; 4] = [
+    JobMetric {
+        name: "holdfast_job_running",
+        help: "Whether it runs.",
+        value: |job| Some(f64::from(u8::from(matches!(job.state, JobState::Running(_) | JobState::Elsewhere(_))))),
+    },
+    JobMetric { name: "holdfast_job_next_timestamp_seconds", help: "When it is due next.", value: |job| seconds(job.next_at) },
+    JobMetric {
+        name: "holdfast_job_last_timestamp_seconds",
+        help: "When the last run ended, well or not.",
+        value: |job| seconds(Some(job.last.as_ref()?.finished_at())),
+    },
+    JobMetric {
+        name: "holdfast_job_failed_attempts",
+        help: "How many runs have failed in a row; 0 if the last one did its work.",
+        value: |job| job.last.as_ref().map(|run| if run.succeeded() { 0.0 } else { f64::from(run.attempt) }),
+    },
+];
+
 #[allow(clippy::cast_precision_loss)] // as above
 fn lsn(position: Option<Lsn>) -> Option<f64> {
     position.map(|position| position.0 as f64)
@@ -106,17 +166,32 @@ pub(super) fn render(status: &AgentStatus) -> String {
         agent_gauge(&mut text, "holdfast_resident_bytes", "Resident memory.", bytes as f64);
     }
     for metric in METRICS {
-        let samples: Vec<String> = status.clusters.iter().filter_map(|cluster| sample(&metric, cluster)).collect();
-        if !samples.is_empty() {
-            head(&mut text, metric.name, metric.help);
-            text.extend(samples);
-        }
+        let Metric { name, help, value } = metric;
+        let sample =
+            |cluster: &ReceiverStatus| Some(format!("{name}{{resource=\"{}\"}} {}\n", cluster.resource, value(cluster)?));
+        family(&mut text, name, help, status.clusters.iter().filter_map(sample));
+    }
+    for Kept { name, help, value } in &KEPT {
+        let sample = |kept: &KeptStatus| Some(format!("{name}{{resource=\"{}\"}} {}\n", kept.resource, value(kept)?));
+        family(&mut text, name, help, status.kept.iter().filter_map(sample));
+    }
+    for JobMetric { name, help, value } in &JOBS {
+        let sample = |job: &JobStatus| {
+            let (resource, kind) = (&job.resource, job.job.as_str());
+            Some(format!("{name}{{resource=\"{resource}\",job=\"{kind}\"}} {}\n", value(job)?))
+        };
+        family(&mut text, name, help, status.jobs.iter().filter_map(sample));
     }
     text
 }
 
-fn sample(metric: &Metric, cluster: &ReceiverStatus) -> Option<String> {
-    Some(format!("{}{{resource=\"{}\"}} {}\n", metric.name, cluster.resource, (metric.value)(cluster)?))
+/// The samples of one metric below their head; nothing where there are none.
+fn family(text: &mut String, name: &str, help: &str, samples: impl Iterator<Item = String>) {
+    let samples: String = samples.collect();
+    if !samples.is_empty() {
+        head(text, name, help);
+        text.push_str(&samples);
+    }
 }
 
 fn agent_gauge(text: &mut String, name: &str, help: &str, value: f64) {
@@ -131,6 +206,8 @@ fn head(text: &mut String, name: &str, help: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::scheduler::NewestBackup;
+    use crate::repository::{BackupId, Job};
     use crate::sys::clock;
 
     #[test]
@@ -141,8 +218,21 @@ mod tests {
             stored: Some(Lsn(0x1_0000_0000)),
             ..ReceiverStatus::default()
         };
-        let status = AgentStatus::new(clock::now(), clock::now(), Some(4096), vec![cluster], vec![]);
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let (id, started_at, finished_at) = (BackupId::new(at(0), 1), at(0), at(60));
+        let newest = Some(NewestBackup { id, started_at, finished_at, plain_bytes: 2, stored_bytes: 1 });
+        let resource = "redis/cache".to_owned();
+        let kept = KeptStatus { resource: resource.clone(), backups: 3, held: 1, newest };
+        let job = JobStatus { resource, job: Job::Backup, state: JobState::Waiting, next_at: Some(at(3600)), last: None };
+        let status = AgentStatus::new(clock::now(), clock::now(), Some(4096), vec![cluster], vec![job], vec![kept]);
         let text = render(&status);
+        assert!(text.contains("\nholdfast_backups_held{resource=\"redis/cache\"} 1\n"), "{text}");
+        assert!(text.contains("\nholdfast_backup_last_duration_seconds{resource=\"redis/cache\"} 60\n"), "{text}");
+        assert!(
+            text.contains("\nholdfast_job_next_timestamp_seconds{resource=\"redis/cache\",job=\"backup\"} 1800003600\n"),
+            "{text}"
+        );
+        assert!(!text.contains("holdfast_job_failed_attempts"), "of a job that never ran it is not known");
         assert!(text.contains("\nholdfast_wal_stored_lsn_bytes{resource=\"postgres/main\"} 4294967296\n"), "{text}");
         assert!(text.contains("# TYPE holdfast_wal_streaming gauge\nholdfast_wal_streaming{resource=\"postgres/main\"} 1\n"));
         assert!(text.contains("\nholdfast_resident_bytes 4096\n"));

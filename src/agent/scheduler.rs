@@ -8,11 +8,13 @@
 mod board;
 mod changes;
 mod due;
+mod kept;
 mod tend;
 mod work;
 
 pub use board::{JobState, JobStatus};
 pub use due::{Due, Plan, backup_due, change_due, expire_due};
+pub use kept::{KeptStatus, NewestBackup};
 
 pub(super) use board::Board;
 pub(super) use tend::{Shared, tend};

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::scheduler::JobStatus;
+use super::scheduler::{JobStatus, KeptStatus};
 use crate::resources::postgres::archive::ReceiverStatus;
 
 /// The state of the agent.
@@ -24,6 +24,9 @@ pub struct AgentStatus {
     /// What is done of itself.
     #[serde(default)]
     pub jobs: Vec<JobStatus>,
+    /// What is kept of each resource.
+    #[serde(default)]
+    pub kept: Vec<KeptStatus>,
 }
 
 impl AgentStatus {
@@ -35,10 +38,11 @@ impl AgentStatus {
         resident_bytes: Option<u64>,
         clusters: Vec<ReceiverStatus>,
         jobs: Vec<JobStatus>,
+        kept: Vec<KeptStatus>,
     ) -> Self {
         let ailing = clusters.iter().filter_map(|cluster| cluster.ailment(at));
         let ailments = ailing.chain(jobs.iter().filter_map(JobStatus::ailment)).collect();
-        Self { version: env!("CARGO_PKG_VERSION").to_owned(), started_at, at, resident_bytes, ailments, clusters, jobs }
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), started_at, at, resident_bytes, ailments, clusters, jobs, kept }
     }
 
     /// Whether everything does its work.

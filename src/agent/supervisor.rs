@@ -37,8 +37,8 @@ impl Agent {
     /// The status of this moment.
     #[must_use]
     pub fn status(&self) -> AgentStatus {
-        let (clusters, jobs) = (self.receivers.statuses(), self.board.all());
-        AgentStatus::new(self.started_at, clock::now(), memory::resident_bytes(), clusters, jobs)
+        let (clusters, jobs, kept) = (self.receivers.statuses(), self.board.all(), self.board.all_kept());
+        AgentStatus::new(self.started_at, clock::now(), memory::resident_bytes(), clusters, jobs, kept)
     }
 
     /// Takes on another configuration while it runs. A backup that is running goes on as it began.

@@ -8,8 +8,9 @@ use super::output::{bytes, counted, table};
 use super::{Context, Outcome, exit};
 use crate::pg::{Lsn, SystemId, TimelineId};
 use crate::repository::{
-    BackupEntry, BackupId, BucketBackup, Damaged, Detail, DumpBackup, DumpFormat, FilesBackup, RedisBackup, ResourceName,
+    BackupEntry, BackupId, BucketBackup, Damaged, Detail, DumpBackup, DumpFormat, FilesBackup, Hold, RedisBackup, ResourceName,
 };
+use crate::sys::clock;
 
 /// What `backups` takes.
 #[derive(Args)]
@@ -28,6 +29,8 @@ pub(super) struct Line {
     pub duration_s: f64,
     pub plain_bytes: u64,
     pub stored_bytes: u64,
+    /// The holds that are in force.
+    pub holds: Vec<Hold>,
     #[serde(flatten)]
     pub own: Own,
 }
@@ -82,6 +85,7 @@ impl From<&BackupEntry> for Line {
             duration_s: entry.finished_at.duration_since(entry.started_at).as_secs_f64(),
             plain_bytes: entry.plain_bytes,
             stored_bytes: entry.stored_bytes,
+            holds: Vec::new(),
             own: Own::from(&entry.detail),
         }
     }
@@ -173,7 +177,10 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     for resource in config.resources() {
         if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) {
             let listed = repository.backups(&resource).list().await?;
-            report.backups.extend(listed.records.iter().map(Line::from));
+            let (holds, now) = (repository.backups(&resource).all_holds().await?, clock::now());
+            let in_force = |id: &BackupId| holds.iter().filter(|hold| hold.id == *id && hold.is_in_force(now)).cloned().collect();
+            let line = |entry: &BackupEntry| Line { holds: in_force(&entry.id), ..Line::from(entry) };
+            report.backups.extend(listed.records.iter().map(line));
             report.damaged.extend(listed.damaged);
         }
     }
@@ -203,7 +210,7 @@ impl Line {
             format!("{:.1} s", self.duration_s),
             bytes(self.plain_bytes),
             bytes(self.stored_bytes),
-            self.own.text(),
+            std::iter::once(self.own.text()).chain(self.holds.iter().map(Hold::to_string)).collect::<Vec<_>>().join("; "),
         ]
     }
 }

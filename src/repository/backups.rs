@@ -135,6 +135,19 @@ impl Backups {
         Ok(summaries)
     }
 
+    /// The ids of all listed backups, the oldest first, without a look at their entries.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn ids(&self) -> Result<Vec<BackupId>> {
+        let listed = list_all(self.repository.store.as_ref(), &keys::backups(&self.resource)).await?;
+        let id = |line: &crate::storage::Entry| line.key.file_name().strip_suffix(".json")?.parse().ok();
+        let mut ids: Vec<BackupId> = listed.iter().filter_map(id).collect();
+        // An id begins with the time at which its backup was begun.
+        ids.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        Ok(ids)
+    }
+
     /// Whether the catalog lists a backup.
     ///
     /// # Errors

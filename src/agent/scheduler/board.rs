@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::kept::KeptStatus;
 use crate::repository::{Job, JobRun, ResourceName};
 
 /// What a job is doing.
@@ -47,14 +48,26 @@ impl JobStatus {
     }
 }
 
-/// The state of all jobs. Clones share it.
+/// The state of all jobs, and what is kept. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(in crate::agent) struct Board(Arc<Mutex<BTreeMap<(ResourceName, Job), JobStatus>>>);
+pub(in crate::agent) struct Board {
+    jobs: Arc<Mutex<BTreeMap<(ResourceName, Job), JobStatus>>>,
+    kept: Arc<Mutex<BTreeMap<ResourceName, KeptStatus>>>,
+}
 
 impl Board {
     /// All jobs, by resource.
     pub(in crate::agent) fn all(&self) -> Vec<JobStatus> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// What is kept, by resource.
+    pub(in crate::agent) fn all_kept(&self) -> Vec<KeptStatus> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(super) fn keep(&self, resource: &ResourceName, kept: KeptStatus) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(resource.clone(), kept);
     }
 
     pub(super) fn set(
@@ -66,16 +79,17 @@ impl Board {
         last: Option<&JobRun>,
     ) {
         let status = JobStatus { resource: resource.to_string(), job, state, next_at, last: last.cloned() };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((resource.clone(), job), status);
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).insert((resource.clone(), job), status);
     }
 
     pub(super) fn state(&self, resource: &ResourceName, job: Job, state: JobState) {
-        if let Some(status) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&(resource.clone(), job)) {
+        if let Some(status) = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&(resource.clone(), job)) {
             status.state = state;
         }
     }
 
     pub(super) fn forget(&self, resource: &ResourceName) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| of != resource);
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| of != resource);
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(resource);
     }
 }

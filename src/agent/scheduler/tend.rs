@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::board::{Board, JobState};
 use super::changes::Changes;
 use super::due::{Due, Plan, backup_due, change_due, expire_due};
+use super::kept::KeptStatus;
 use super::work::{self, Step};
 use crate::config::Config;
 use crate::operations::upkeep::LOOK_RECORDED_EVERY;
@@ -102,6 +103,8 @@ pub(super) struct Memory {
     unrecorded: BTreeMap<Job, JobRun>,
     /// Since when a change waits to be stored.
     noticed: Option<Timestamp>,
+    /// When the catalog was looked at; not since something was done to it.
+    catalog_seen: Option<Timestamp>,
 }
 
 /// Tends a resource until the agent ends or the resource is not in the configuration any more.
@@ -119,6 +122,7 @@ pub(in crate::agent) async fn tend(mut shared: Shared, resource: ResourceName) {
         let rest = match look(&shared.repository, &config, &resource, &memory).await {
             Ok(outlook) => {
                 show(&shared.board, &resource, &outlook);
+                show_kept(&shared, &resource, &mut memory).await;
                 act(&shared, &config, &resource, &outlook, &mut memory).await
             }
             Err(error) => {
@@ -172,6 +176,22 @@ fn show(board: &Board, resource: &ResourceName, outlook: &Outlook) {
     }
 }
 
+/// Shows what is kept. Where that cannot be found out, what was found before stays: its age tells.
+async fn show_kept(shared: &Shared, resource: &ResourceName, memory: &mut Memory) {
+    let now = clock::now();
+    let is_recent = |seen: Timestamp| Duration::try_from(now.duration_since(seen)).is_ok_and(|age| age < LOOK_EVERY);
+    if memory.catalog_seen.is_some_and(is_recent) {
+        return;
+    }
+    match KeptStatus::look(&shared.repository, resource).await {
+        Ok(kept) => {
+            shared.board.keep(resource, kept);
+            memory.catalog_seen = Some(now);
+        }
+        Err(error) => tracing::warn!(%resource, "what is kept cannot be found out, trying again: {error}"),
+    }
+}
+
 /// Does what is due; how long to rest then.
 async fn act(shared: &Shared, config: &Config, resource: &ResourceName, outlook: &Outlook, memory: &mut Memory) -> Duration {
     let (task, due) = outlook.first();
@@ -182,6 +202,9 @@ async fn act(shared: &Shared, config: &Config, resource: &ResourceName, outlook:
     }
     match work::run(shared, config, resource, task, memory).await {
         Step::Ran(run) => {
+            if job == Job::Expire || matches!(run.outcome, Outcome::Done { backup: Some(_), .. }) {
+                memory.catalog_seen = None;
+            }
             if outlook.is_news(&run)
                 && let Err(error) = shared.repository.put_run(resource, &run).await
             {
