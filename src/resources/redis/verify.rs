@@ -101,7 +101,11 @@ fn compare(key: &str, detail: &RedisBackup, checked: &Checked, verified: &mut Ve
             verified.add_damage(key, format!("it has {} keys, and the catalog says {keys}", counts.keys));
         }
         (Ok(counts), _) => verified.compared.push(format!("{} keys: {checksum}", counts.keys)),
-        (Err(unknown), _) => verified.compared.push(format!("{checksum}, but {unknown}")),
+        // Behind the first value of an unknown type nothing but the checksum is compared.
+        (Err(unknown), _) => {
+            let checksum = if checked.checksum { "its checksum is right" } else { "it has no checksum" };
+            verified.compared.push(format!("ITS KEYS WERE NOT COUNTED, because {unknown}; {checksum}"));
+        }
     }
 }
 
