@@ -164,6 +164,15 @@ impl Leases {
         Ok(made.is_some())
     }
 
+    /// Ends a lease that its holder has left behind. Its name must be one that is never used again.
+    ///
+    /// # Errors
+    /// When the store fails: it then ends when it gets too old.
+    pub async fn end(&self, name: &LeaseName) -> Result<()> {
+        let Some(left) = self.newest(name).await? else { return Ok(()) };
+        Ok(self.repository.store.delete(&keys::lease(&self.resource, name, left.generation)).await?)
+    }
+
     /// Removes what is left of leases that nobody asks for any more, and clocks that a killed process left behind.
     ///
     /// # Errors

@@ -58,6 +58,11 @@ fn what_retention_keeps_restores_and_what_it_removed_is_never_the_end() {
     let text = story.holdfast.run(&["expire"]);
     assert!(text.contains("held: for the auditors") && text.contains("REMOVE"), "{text}");
     assert_eq!(story.listed(), [days[0].clone(), days[2].clone()]);
+
+    // A server that has been promoted needs nothing any more, and its restore says so.
+    assert_eq!(story.started("promoted", &[]).content(), content);
+    let unused = story.json(&["expire", "--dry-run"]);
+    assert!(!unused.to_string().contains("in use"), "{unused}");
     assert_eq!(story.restored_content("end", &[]), content);
     story.restored_content("held", &["--backup", &days[0], "--target", "immediate"]);
 

@@ -17,11 +17,12 @@ use crate::resources::postgres::restore::base::Written;
 use crate::resources::postgres::restore::gather::gather;
 use crate::resources::postgres::restore::locate::locate;
 use crate::resources::postgres::restore::plan::{RestorePlan, choose_route, plan};
+use crate::resources::postgres::restore::protection::end_recovery;
 use crate::resources::postgres::restore::settings::RestoreCommand;
 use crate::resources::postgres::restore::site::{Site, survey};
 use crate::resources::postgres::restore::start::{End, Recovered, StartOptions, start};
 use crate::resources::postgres::restore::target::{Wanted, parse_time};
-use crate::resources::postgres::restore::{self, Configuration, carry_out};
+use crate::resources::postgres::restore::{self, Configuration, Restored, carry_out};
 use crate::sys::local_postgres::{self, Programs};
 
 /// How often progress is shown.
@@ -126,11 +127,14 @@ pub(super) async fn run(
     };
     // What is a long work waits for a store that is away for a while.
     let repository = context.repository(config).await?;
-    let configuration = write(context, config, &repository, (&plan, &site), resource, options).await?;
+    let Restored { configuration, lease } = write(context, config, &repository, (&plan, &site), resource, options).await?;
     let recovered = match programs {
         Some(programs) if options.start => Some(recover(context, &plan, &site, programs, options).await?),
         _ => None,
     };
+    if recovered.as_ref().is_some_and(|recovered| recovered.end == End::Promoted) {
+        end_recovery(&repository.leases(resource), lease.as_ref()).await;
+    }
     let mut next = next_steps(&plan, &site, recovered.as_ref(), options);
     if configuration == Configuration::Plain {
         next.push_str(PLAIN_CONFIGURATION);
@@ -195,7 +199,7 @@ async fn write(
     (plan, site): (&RestorePlan, &Site),
     resource: &ResourceName,
     options: &ClusterOptions,
-) -> Result<Configuration, Failure> {
+) -> Result<Restored, Failure> {
     let command = RestoreCommand::of_this_program(&config.path, resource, plan.system_id)?;
     let (backups, written) = (repository.backups(resource), Written::default());
     let progress = context.output.progress("restoring");

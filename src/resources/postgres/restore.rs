@@ -19,5 +19,5 @@ pub mod start;
 pub mod target;
 pub mod wal_server;
 
-pub use carry_out::{Configuration, carry_out};
+pub use carry_out::{Configuration, Restored, carry_out};
 pub use error::{Error, Result};

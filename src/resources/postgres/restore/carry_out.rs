@@ -9,7 +9,7 @@ use super::protection::{end_protection, protect_backup};
 use super::settings::{RestoreCommand, Wishes, files};
 use super::site::Site;
 use crate::pg::control::ControlFile;
-use crate::repository::Backups;
+use crate::repository::{Backups, LeaseName};
 
 /// What the restored server runs with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -19,6 +19,15 @@ pub enum Configuration {
     Original,
     /// Plain ones: the original's lay elsewhere, as Debian has them, and are not in a base backup.
     Plain,
+}
+
+/// A data directory that a server can be started in.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    /// What the server runs with.
+    pub configuration: Configuration,
+    /// The lease that keeps the backup for the recovery to come; none where the store cannot be written to.
+    pub lease: Option<LeaseName>,
 }
 
 /// Restores a backup into a place that `survey` has found free, so that a server started there recovers to the plan's target. Retention
@@ -33,11 +42,11 @@ pub async fn carry_out(
     command: &RestoreCommand,
     keep_archiving: bool,
     written: &Written,
-) -> Result<Configuration> {
+) -> Result<Restored> {
     let lease = protect_backup(backups, &plan.backup.id).await?;
     let restored = write(plan, site, backups, command, keep_archiving, written).await;
-    end_protection(lease, restored.is_ok()).await;
-    restored
+    let lease = end_protection(lease, restored.is_ok()).await;
+    Ok(Restored { configuration: restored?, lease })
 }
 
 async fn write(

@@ -37,14 +37,27 @@ pub async fn protect_backup(backups: &Backups, id: &BackupId) -> Result<Option<H
     Err(Error::Gone { id: id.clone() })
 }
 
-/// Leaves the protection of a restored backup behind, for the recovery that is to come; or gives it back, where there is none to come.
-pub async fn end_protection(lease: Option<HeldLease>, restored: bool) {
-    let Some(lease) = lease else { return };
+/// Leaves the protection of a restored backup behind, for the recovery that is to come, and says what it is called; or gives it back, where
+/// there is none to come.
+pub async fn end_protection(lease: Option<HeldLease>, restored: bool) -> Option<LeaseName> {
+    let lease = lease?;
     if !restored {
-        return lease.release().await;
+        lease.release().await;
+        return None;
     }
+    let name = lease.name().clone();
     if let Err(error) = lease.leave_for(AFTERWARDS).await {
         tracing::warn!("retention may remove WAL that the recovery still needs: {error}");
+    }
+    Some(name)
+}
+
+/// Gives back what was left behind for a recovery, which is over: the server writes on a timeline of its own.
+pub async fn end_recovery(leases: &Leases, left: Option<&LeaseName>) {
+    if let Some(name) = left
+        && let Err(error) = leases.end(name).await
+    {
+        tracing::warn!("retention leaves the restored backup alone for a day: {error}");
     }
 }
 
