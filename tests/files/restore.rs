@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
 
 use super::site::{Site, below, mode, portrait};
 
@@ -60,6 +61,13 @@ fn an_older_backup_and_a_single_file_can_be_restored() {
     let id = first["id"].as_str().expect("an id");
     site.run(&["restore", "files/tree", "--backup", id, "--only", &a.display().to_string(), "--apply"]);
     assert_eq!((fs::read_to_string(&a).expect("a"), fs::read_to_string(&b).expect("b")), ("a1".to_owned(), "b2".to_owned()));
+    // That nothing is there is no success of a restore, with one path of two either.
+    let never = site.tree.join("never").display().to_string();
+    let said = site.refusal(&["restore", "files/tree", "--only", &a.display().to_string(), "--only", &never, "--apply"]);
+    assert!(said.contains(&format!("the backup has nothing at {never}")) && said.contains("--backup"), "{said}");
+    fs::write(&never, "came later").expect("write a file");
+    site.run(&["restore", "files/tree", "--only", &never, "--apply", "--delete-extra"]);
+    assert!(!Path::new(&never).exists(), "it was not there when the backup was taken");
 }
 
 #[test]

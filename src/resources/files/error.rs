@@ -47,6 +47,9 @@ pub enum Error {
     /// Something other than a directory is in the way, or a link that would lead elsewhere.
     #[error("{path} is in the way: it is not a directory", path = .0.display())]
     InTheWay(PathBuf),
+    /// What alone was wanted.
+    #[error("the backup has nothing at {path}", path = .0.display())]
+    NotInBackup(PathBuf),
     /// Whether anything has changed cannot be told.
     #[error("whether the files have changed cannot be told: {0}")]
     Digest(codec::Error),
@@ -100,6 +103,11 @@ impl Explained for Error {
             }
             Self::Archive { .. } => Some("use another backup, or the object from a copy of the repository".to_owned()),
             Self::Elsewhere { .. } => Some("restore into another directory with --to, and move what you need".to_owned()),
+            Self::NotInBackup(_) => Some(
+                "--only takes absolute paths as they were; the newest backup may have been taken after the file was removed: 'holdfast backups' \
+                 lists those before it, and --backup chooses one"
+                    .to_owned(),
+            ),
             Self::InTheWay(_) => Some("move it away, or restore into another directory with --to".to_owned()),
             Self::File { .. } | Self::Digest(_) | Self::Interrupted(_) => None,
         }

@@ -5,8 +5,9 @@ mod compare;
 mod difference;
 mod places;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -57,6 +58,10 @@ pub(super) async fn plan(
     let section = section.clone();
     let difference = blocking(move || {
         let mut difference = compare::compare(&object, archive, &compared)?;
+        // With `delete_extra`, that it is not there is what is brought back.
+        if let Some(missing) = difference.missing.first().filter(|_| !delete_extra) {
+            return Err(Error::NotInBackup(Path::new("/").join(OsStr::from_bytes(missing))));
+        }
         compare::find_extra(&section, &compared, &mut difference)?;
         difference.delete_extra = delete_extra;
         Ok(difference)

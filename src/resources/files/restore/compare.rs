@@ -12,7 +12,7 @@ use nix::unistd::geteuid;
 use similar::TextDiff;
 
 use super::difference::{AnyPath, Change, Difference, PathMark};
-use super::places::{Place, Places};
+use super::places::{Place, Places, is_at_or_below};
 use crate::config::Files;
 use crate::resources::files::attributes::{beside, read_attributes};
 use crate::resources::files::error::{Error, Result};
@@ -24,13 +24,14 @@ const TEXT_BYTES_MAX: u64 = 64 << 10;
 
 /// Compares a whole archive; reading it to its end proves that it is sound.
 pub(super) fn compare<R: Read>(object: &str, mut archive: Archive<R>, places: &Places) -> Result<Difference> {
-    let mut difference = Difference { owners: geteuid().is_root(), ..Difference::default() };
+    let mut difference = Difference { owners: geteuid().is_root(), missing: places.only().to_vec(), ..Difference::default() };
     while let Some(member) = archive.next_member().map_err(Error::archive(object))? {
         let mark = PathMark::of(&member.path);
         difference.all.insert(mark);
         if !places.wants(&member.path) {
             continue;
         }
+        difference.missing.retain(|only| !is_at_or_below(&member.path, only));
         let place = places.find(&member.path, false)?;
         match status(&place)? {
             None => difference.add(mark, place.path),

@@ -35,6 +35,9 @@ pub(super) struct Difference {
     /// All members.
     #[serde(skip)]
     pub all: HashSet<PathMark>,
+    /// Members that alone are wanted, and that the backup does not have.
+    #[serde(skip)]
+    pub missing: Vec<Vec<u8>>,
 }
 
 /// A path in sixteen bytes.

@@ -48,6 +48,11 @@ pub(super) struct Place {
     pub path: PathBuf,
 }
 
+/// Whether a member is another one, or lies below it.
+pub(super) fn is_at_or_below(member: &[u8], other: &[u8]) -> bool {
+    member.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
 impl Places {
     /// Places in the directory `to`, or where the files were.
     pub(super) fn new(resource: &ResourceName, section: &Files, to: Option<&Path>, only: &[PathBuf]) -> Result<Self> {
@@ -71,10 +76,14 @@ impl Places {
         }
     }
 
+    /// The only members that are wanted; empty: all.
+    pub(super) fn only(&self) -> &[Vec<u8>] {
+        &self.only
+    }
+
     /// Whether a member is wanted.
     pub(super) fn wants(&self, member: &[u8]) -> bool {
-        let below = |only: &Vec<u8>| member.strip_prefix(&only[..]).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
-        self.only.is_empty() || self.only.iter().any(below)
+        self.only.is_empty() || self.only.iter().any(|only| is_at_or_below(member, only))
     }
 
     /// The paths below which what is there is compared with the backup, with the member that each of them is.
