@@ -30,7 +30,8 @@ struct Report {
 }
 
 pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
-    let config = context.config()?;
+    // Whoever watches the exit code must not take it for a warning.
+    let config = context.config().map_err(|failure| failure.with_code(exit::CRITICAL))?;
     if options.resource.is_some() {
         config.resource(options.resource.as_ref())?;
     }
@@ -59,7 +60,10 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
             findings.extend(upkeep(repository, &config, &resource).await);
         }
     }
-    findings.extend(live::status(config.agent.listen).await.iter().flat_map(from_agent));
+    let said = live::status(config.agent.listen).await.iter().flat_map(from_agent).collect::<Vec<_>>();
+    findings.extend(
+        said.into_iter().filter(|finding| options.resource.as_ref().is_none_or(|wanted| wanted.to_string() == finding.object)),
+    );
     let report = Report { level: worst(&findings), findings };
     context.output.result(&report, text);
     Ok(match report.level {
