@@ -257,6 +257,13 @@ fn next_steps(plan: &RestorePlan, site: &Site, recovered: Option<&Recovered>, op
         lines.insert(0, "RECOVERY DID NOT END WHERE THE PLAN SAYS: do not use this cluster before you know why".to_owned());
         lines.extend(recovered.differences.iter().map(|difference| format!("NOT AS PLANNED: {difference}")));
     }
+    if let (End::Paused, RecoveryTarget::Time(_), Some(commit)) = (recovered.end, &plan.asked, &plan.located.before) {
+        lines.push(format!(
+            "a query that waits for ever waits for a lock of the transaction that comes next (a DROP TABLE, for example): with --target-lsn {} \
+             instead of the time the server stops right behind the last commit",
+            commit.lsn
+        ));
+    }
     lines.extend(recovered.lsn.map(|lsn| format!("replayed up to {lsn}")));
     lines.extend(recovered.stopped.clone());
     lines.extend(recovered.last_transaction.as_ref().map(|time| format!("last transaction at {time}")));

@@ -135,11 +135,6 @@ impl Refusal {
                 )
             }
             Reason::MissingHistory { timeline, instead } => missing_history(*timeline, *instead),
-            Reason::Gap { start, .. } => {
-                format!(
-                    "choose a target within a window, or another --target-timeline; --target-lsn {start} is the last that can be reached before the hole"
-                )
-            }
             Reason::AfterEnd { .. } | Reason::AfterLastCommit { .. } => {
                 "without a target everything stored is restored".to_owned()
             }
@@ -147,7 +142,7 @@ impl Refusal {
             Reason::UnknownName { .. } | Reason::UnknownXid { .. } => {
                 "check the spelling and --target-timeline; --target-time finds the commits around a moment".to_owned()
             }
-            Reason::BeforeFirstConsistentPoint { .. } => {
+            Reason::BeforeFirstConsistentPoint { .. } | Reason::Gap { .. } => {
                 "choose a target within a window, or another --target-timeline".to_owned()
             }
         })
