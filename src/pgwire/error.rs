@@ -217,7 +217,8 @@ impl Failure {
             }
             Self::NoReplicationPrivilege => "run: ALTER ROLE ... REPLICATION",
             Self::PermissionDenied => {
-                "grant the role what the server's message names; for settings and slots: GRANT pg_monitor TO ..."
+                "grant the role what the server's message names; to dump tables: GRANT pg_read_all_data TO ...; for settings and slots: \
+                 GRANT pg_monitor TO ..."
             }
             Self::NoSuchDatabase => "correct dbname in the connection string; 'postgres' exists nearly everywhere",
             Self::TooManyWalSenders => {

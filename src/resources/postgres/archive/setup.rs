@@ -150,7 +150,8 @@ impl Task {
         let mut warnings = Vec::new();
         if let Some(fork) = find_fork(archive, chain).await? {
             warnings.push(format!(
-                "the server left timeline {} at {}, but WAL of it is stored up to {}: that part is kept and belongs to no history of this server",
+                "the server left timeline {} at {}, but WAL of it is stored up to {}: that part is kept and belongs to no history of this server. \
+                 After a restore to an earlier moment or a failover this is as it should be; retention removes it with the last backup that leads to it",
                 fork.timeline, fork.left_at, fork.stored_to
             ));
         }
