@@ -20,7 +20,7 @@ const EXAMPLE: &str = include_str!("../../docs/examples/hopwhistle.toml");
 /// Longer than anything here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(180);
 /// What stands in the example for the recipient.
-const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+const RECIPIENT: &str = "age1...what-holdfast-key-new-prints...";
 /// Where the example has the recordings.
 const MINIO: &str = "http://minio.hopwhistle.internal:9000";
 /// The directories of the example, each with another one below the scratch directory in its place.
