@@ -65,3 +65,36 @@ fn everything_up_to_a_hole_can_be_had_and_nothing_behind_it() {
         }
     }
 }
+
+#[test]
+fn wal_behind_a_fork_is_never_taken_for_that_of_a_timeline_of_which_only_the_history_is_stored() {
+    for installation in Installation::all() {
+        println!("PostgreSQL {}", installation.version());
+        let story = Story::new(&installation);
+        let cluster = &story.cluster;
+        cluster.sql("CREATE TABLE t (i int)");
+        story.backup();
+        cluster.sql("INSERT INTO t VALUES (1)");
+        let (at_fork, fork) = (Checksums::of(cluster), cluster.lsn());
+        cluster.sql("INSERT INTO t VALUES (2)");
+        story.store_wal();
+        // Somebody looks at a copy and throws it away; that it was promoted is all that is stored of it.
+        let copy = story.started("copy", &["--target-lsn", &fork, "--target-exclusive"]);
+        assert_eq!(copy.content(), at_fork);
+        story.holdfast.run(&["wal", "push", &story.place("copy").join("pg_wal/00000002.history").display().to_string()]);
+        drop(copy);
+        cluster.sql("INSERT INTO t VALUES (3)");
+        story.store_wal();
+        let all = Checksums::of(cluster);
+
+        let plan = dry_run(&story, &[]);
+        let warning = plan["warnings"][0].as_str().unwrap_or_default();
+        assert!(warning.starts_with("timeline 2, forked off timeline 1 at ") && warning.contains("is not followed"), "{plan:#}");
+        assert_eq!(story.started("end", &[]).content(), all);
+        let refused = story.refusal(&["--target-timeline", "2"]);
+        assert!(refused.contains("no WAL of timeline 2 is stored"), "{refused}");
+        let hint: Vec<&str> =
+            refused.split('\'').find(|words| words.starts_with("--target-timeline 1 ")).expect("a hint").split(' ').collect();
+        assert_eq!(story.started("fork", &hint).content(), at_fork);
+    }
+}

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::path::{Histories, StoredWal};
 use crate::pg::history::Span;
 use crate::pg::records::Commit;
-use crate::pg::recovery::{RecoveryTarget, TargetAction};
+use crate::pg::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
 use crate::pg::{Lsn, SegmentNumber, SegmentSize, SystemId, TimelineId};
 use crate::repository::{BackupEntry, Damaged, Gap};
 
@@ -225,7 +225,12 @@ fn warnings(facts: &Facts, route: &Route, located: &Located) -> Vec<String> {
     let clock = located.clock.map(|ClockStep { at, before, after }| {
         format!("the server's clock was set back from {before} to {after} at about {at}, so that the time names more than one moment; recovery stops at the first one: choose with --target-lsn if another is meant")
     });
-    cut_short.into_iter().chain(idle).chain(clock).chain(facts.damaged.iter().map(damaged)).collect()
+    let chosen = route.path.timeline();
+    let not_followed = choose::without_wal(facts, chosen).filter(|_| route.wanted.timeline == TargetTimeline::Latest);
+    let not_followed = not_followed.map(|(timeline, parent, fork)| {
+        format!("timeline {timeline}, forked off timeline {parent} at {fork}, is not followed: no WAL of it is stored, and timeline {chosen} is restored")
+    });
+    cut_short.into_iter().chain(not_followed).chain(idle).chain(clock).chain(facts.damaged.iter().map(damaged)).collect()
 }
 
 /// Nothing that is stored is later than the time that was asked for.

@@ -59,6 +59,9 @@ fn route(facts: &Facts, wanted: &Wanted) -> Result<Route, Reason> {
     if wanted.timeline == TargetTimeline::Latest {
         nothing_newer_is_unknown(facts, timeline)?;
     }
+    if let (false, Some((parent, fork))) = (has_wal(facts, timeline), forked(facts, timeline)) {
+        return Err(Reason::NothingOfTimeline { timeline, parent, fork });
+    }
     let path = path_to(timeline, &facts.histories);
     let mut backups: Vec<BackupEntry> = candidates.into_iter().filter(|backup| lies_on(backup, &path)).cloned().collect();
     backups.sort_by_key(|backup| backup.postgres().stop_lsn);
@@ -113,13 +116,33 @@ fn known_timelines(facts: &Facts) -> BTreeSet<TimelineId> {
     facts.histories.keys().chain(facts.stored.keys()).copied().chain(of_backups).collect()
 }
 
-/// The highest timeline that descends from one of the backups.
+/// Whether more is stored of a timeline than its history. Where it is not, a server that is to follow it takes the WAL of the timeline before
+/// (`XLogFileReadAnyTLI` in `access/transam/xlogrecovery.c` tries that next), beyond the place where it was left.
+fn has_wal(facts: &Facts, timeline: TimelineId) -> bool {
+    let is_stored = facts.stored.get(&timeline).is_some_and(|stretches| !stretches.is_empty());
+    is_stored || facts.backups.iter().any(|backup| backup.postgres().timeline == timeline)
+}
+
+/// Which timeline a timeline was forked off, and where.
+fn forked(facts: &Facts, timeline: TimelineId) -> Option<(TimelineId, Lsn)> {
+    let parent = facts.histories.get(&timeline)?.parent()?;
+    Some((parent.timeline, parent.end))
+}
+
+/// The timelines that were forked off the chosen one or later, and of which only the history is stored.
+pub(super) fn without_wal(facts: &Facts, chosen: TimelineId) -> impl Iterator<Item = (TimelineId, TimelineId, Lsn)> {
+    let later = facts.histories.keys().filter(move |timeline| **timeline > chosen && !has_wal(facts, **timeline));
+    later.filter_map(|timeline| forked(facts, *timeline).map(|(parent, at)| (*timeline, parent, at)))
+}
+
+/// The highest timeline with WAL that descends from one of the backups.
 fn latest(facts: &Facts, candidates: &[&BackupEntry]) -> TimelineId {
     let descends = |timeline: &TimelineId| {
         let path = path_to(*timeline, &facts.histories);
         candidates.iter().any(|backup| lies_on(backup, &path))
     };
-    known_timelines(facts).into_iter().rev().find(descends).unwrap_or(TimelineId::FIRST)
+    let mut with_wal = known_timelines(facts).into_iter().rev().filter(|timeline| has_wal(facts, *timeline));
+    with_wal.find(descends).unwrap_or(TimelineId::FIRST)
 }
 
 impl Route {

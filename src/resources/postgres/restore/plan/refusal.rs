@@ -47,6 +47,16 @@ pub enum Reason {
         /// What is known.
         known: Vec<TimelineId>,
     },
+    /// Nothing but its history is stored of the timeline.
+    #[error("no WAL of timeline {timeline} is stored: it was forked off timeline {parent} at {fork}")]
+    NothingOfTimeline {
+        /// What was asked for.
+        timeline: TimelineId,
+        /// Which timeline it was forked off.
+        parent: TimelineId,
+        /// Where.
+        fork: Lsn,
+    },
     /// It is not known which timelines that one descends from.
     #[error("the history of timeline {timeline} is not stored: which timelines it descends from is not known")]
     MissingHistory {
@@ -127,6 +137,11 @@ impl Refusal {
             Reason::NoBackup => "take one with 'holdfast backup'".to_owned(),
             Reason::UnknownBackup(_) => "'holdfast backups' lists them".to_owned(),
             Reason::DamagedBackup { .. } => Damaged::HINT.to_owned(),
+            Reason::NothingOfTimeline { parent, fork, .. } => {
+                format!(
+                    "'--target-timeline {parent} --target-lsn {fork} --target-exclusive' restores up to the place where it was forked off"
+                )
+            }
             Reason::NoBackupOnTimeline { .. } => "choose another --target-timeline, or leave it out".to_owned(),
             Reason::AfterLastCommit { last: Some(last), .. } => {
                 format!(
@@ -143,7 +158,7 @@ impl Refusal {
                 "check the spelling and --target-timeline; --target-time finds the commits around a moment".to_owned()
             }
             Reason::BeforeFirstConsistentPoint { .. } | Reason::Gap { .. } => {
-                "choose a target within a window, or another --target-timeline".to_owned()
+                "choose a target within a window (--target-time or --target-lsn), or another --target-timeline".to_owned()
             }
         })
     }

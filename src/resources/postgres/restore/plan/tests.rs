@@ -231,6 +231,19 @@ fn the_latest_timeline_is_the_default_and_the_current_one_that_of_the_backup() {
 }
 
 #[test]
+fn a_timeline_of_which_nothing_but_its_history_is_stored_is_not_followed() {
+    let mut facts = forked();
+    facts.backups.pop();
+    facts.stored.insert(TimelineId(3), vec![]);
+    let plan = made(&facts, &Wanted::END, Located::default()).unwrap();
+    assert_eq!(plan.stop.timeline, Some(TimelineId(2)));
+    assert!(plan.warnings.iter().any(|warning| warning.starts_with("timeline 3, forked off timeline 1 at 0/258")), "{plan:?}");
+    let explicit = Wanted { timeline: TargetTimeline::Id(TimelineId(3)), ..Wanted::END };
+    let refused = made(&facts, &explicit, Located::default());
+    assert_eq!(refused, Err(Reason::NothingOfTimeline { timeline: TimelineId(3), parent: TimelineId(1), fork: Lsn(600) }));
+}
+
+#[test]
 fn a_timeline_whose_history_is_missing_is_neither_left_out_silently_nor_followed() {
     let mut facts = forked();
     facts.histories.remove(&TimelineId(2));
