@@ -150,6 +150,11 @@ impl Refusal {
                 )
             }
             Reason::MissingHistory { timeline, instead } => missing_history(*timeline, *instead),
+            Reason::Gap { start, .. } => {
+                format!(
+                    "choose a target within a window, or another --target-timeline; --target-lsn {start} is the last that can be reached before the hole"
+                )
+            }
             Reason::AfterEnd { .. } | Reason::AfterLastCommit { .. } => {
                 "without a target everything stored is restored".to_owned()
             }
@@ -157,8 +162,8 @@ impl Refusal {
             Reason::UnknownName { .. } | Reason::UnknownXid { .. } => {
                 "check the spelling and --target-timeline; --target-time finds the commits around a moment".to_owned()
             }
-            Reason::BeforeFirstConsistentPoint { .. } | Reason::Gap { .. } => {
-                "choose a target within a window (--target-time or --target-lsn), or another --target-timeline".to_owned()
+            Reason::BeforeFirstConsistentPoint { .. } => {
+                "choose a target within a window, or another --target-timeline".to_owned()
             }
         })
     }
