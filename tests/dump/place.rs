@@ -69,6 +69,8 @@ fn a_database_is_replaced_only_when_told_and_only_by_a_whole_one() {
     site.run(&["restore", "dump/app", "--to", "other", "--apply"]);
     session.wait().expect("its session is ended");
     assert_eq!(site.cluster.portrait("other"), original);
+    let around = site.cluster.surroundings("other");
+    assert!(around.starts_with("database|owner|77|it's a shop|=c/owner,clerk=C*/owner,owner=CTc/owner\n"), "{around}");
     assert_eq!(site.cluster.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'other'"), "owner");
     assert_eq!(site.databases(), ["other", "postgres", DATABASE]);
 }

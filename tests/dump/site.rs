@@ -62,6 +62,10 @@ const PORTRAIT: &str = r#"
     SELECT 'audit', to_regclass('public.audit') IS NULL;
     SELECT 'next', nextval(pg_get_serial_sequence('orders', 'id')) > 20000;
     SHOW work_mem;
+"#;
+
+/// What has to come back beside it.
+const SURROUNDINGS: &str = r#"
     SELECT 'database', pg_get_userbyid(datdba), datconnlimit, shobj_description(oid, 'pg_database'),
            (SELECT string_agg(item, ',' ORDER BY item) FROM unnest(datacl::text[]) AS item)
     FROM pg_database WHERE datname = current_database();
@@ -171,6 +175,8 @@ pub trait Asked {
     fn sql_in_odd(&self, statements: &str) -> String;
     /// What a database looks like to whoever uses it.
     fn portrait(&self, database: &str) -> String;
+    /// Its owner, limit, comment, privileges and settings.
+    fn surroundings(&self, database: &str) -> String;
 }
 
 impl Asked for Cluster {
@@ -180,6 +186,10 @@ impl Asked for Cluster {
 
     fn portrait(&self, database: &str) -> String {
         self.sql_in(&argument(database), PORTRAIT)
+    }
+
+    fn surroundings(&self, database: &str) -> String {
+        self.sql_in(&argument(database), SURROUNDINGS)
     }
 }
 

@@ -17,7 +17,7 @@ fn comes_back(installation: &Installation, more: &str) {
     let taken = site.backup();
     assert_eq!((&taken["tables"], &taken["globals"]), (&7.into(), &true.into()), "{taken}");
     assert!(taken["remarks"].to_string().contains("1 tables, views and sequences are left out"), "{taken}");
-    let expected = expected(&site);
+    let (expected, around) = (expected(&site), site.cluster.surroundings(DATABASE));
 
     let verified = site.json(&["verify", "dump/app"]);
     assert_eq!(verified["sound"], true, "{verified}");
@@ -26,6 +26,7 @@ fn comes_back(installation: &Installation, more: &str) {
     let said = site.run(&["restore", "dump/app", "--to", "copy"]);
     assert!(said.contains("restored into database copy"), "{said}");
     assert_eq!(site.cluster.portrait("copy"), expected);
+    assert_eq!(site.cluster.surroundings("copy"), around);
 
     // Into an empty server, which has none of the roles.
     let empty = Cluster::builder(installation).start();
@@ -34,6 +35,7 @@ fn comes_back(installation: &Installation, more: &str) {
     assert_eq!(planned["plan"]["missing_roles"], serde_json::json!(["clerk", "\"odd role\""]), "{planned}");
     site.run(&["restore", "dump/app", "--to", &to]);
     assert_eq!(empty.portrait("shop"), expected);
+    assert_eq!(empty.surroundings("shop"), around);
     let password = "SELECT rolpassword FROM pg_authid WHERE rolname = 'clerk'";
     assert_eq!(empty.sql(password), site.cluster.sql(password));
     assert_eq!(empty.sql("SELECT pg_has_role('odd role', 'clerk', 'MEMBER')"), "t");
