@@ -2,8 +2,10 @@
 //!
 //! Invariants: what is delivered is whole, checked, and appears under its name in one step. "Absent" is answered only where `decide`
 //! finds nothing that shows that there was more. Everything else is an error. A place that an upload is just filling, and a store
-//! that cannot be reached, are waited for, within bounds. Memory does not grow with the segment size.
+//! that cannot be reached, are waited for, within bounds. Of a segment with a hole in it the beginning is delivered only to a server
+//! that cannot take that for the end of the WAL (`beginning`). Memory does not grow with the segment size.
 
+mod beginning;
 mod decision;
 mod deliver;
 mod error;
@@ -99,7 +101,12 @@ impl Fetcher {
             match self.patiently(name, destination).await? {
                 Attempt::Done(fetched) => return Ok(fetched),
                 Attempt::Missing(evidence) if filling.has_passed() || !evidence.may_be_overtaken() => {
-                    return Err(Error::Hole { name, evidence });
+                    return match name {
+                        WalFileName::Segment(segment) if beginning::deliver(&self.archive, segment, destination).await? => {
+                            Ok(Fetched::Delivered)
+                        }
+                        _ => Err(Error::Hole { name, evidence }),
+                    };
                 }
                 Attempt::Changed if filling.has_passed() => return Err(Error::Moving { name }),
                 Attempt::Missing(evidence) => {

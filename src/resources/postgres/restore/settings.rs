@@ -108,6 +108,15 @@ pub fn files(wishes: &Wishes<'_>, automatic: Option<&str>, main: Option<&str>) -
     files
 }
 
+/// Whether a `postgresql.auto.conf` names a target of recovery.
+#[must_use]
+pub fn has_target(automatic: &str) -> bool {
+    let existing = Existing::new(Some(automatic), None);
+    let targets =
+        ["recovery_target", "recovery_target_lsn", "recovery_target_name", "recovery_target_time", "recovery_target_xid"];
+    targets.iter().any(|name| !existing.automatic(name).is_empty())
+}
+
 /// The settings that lead to the target.
 fn recovery(wishes: &Wishes<'_>) -> Vec<(&'static str, String)> {
     let Stop { target, inclusive, timeline, action, read_ahead } = wishes.stop.clone();

@@ -23,6 +23,11 @@ impl<'a> Existing<'a> {
         Self { automatic: read(automatic), main: read(main) }
     }
 
+    /// What `postgresql.auto.conf` sets it to; empty where it does not.
+    pub(super) fn automatic(&self, name: &str) -> &'a str {
+        self.automatic.iter().rfind(|(set, _)| set == name).map_or("", |(_, value)| value)
+    }
+
     /// Whether `postgresql.conf` sets it.
     pub(super) fn main_has(&self, name: &str) -> bool {
         self.main.iter().any(|(set, _)| set == name)
