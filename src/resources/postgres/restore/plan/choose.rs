@@ -272,12 +272,18 @@ pub(super) fn stop(facts: &Facts, route: &Route, located: &Located) -> Result<(S
     }
 }
 
+/// Up to where can be restored before a hole: a record that is not whole cannot be replayed, and the end of one that switches to the next
+/// segment lies behind what is stored of it.
+fn reachable(last: Option<&Range<Lsn>>, hole: &Range<Lsn>) -> Lsn {
+    last.map_or(hole.start, |record| record.end.min(hole.start))
+}
+
 /// Without a target the server goes on until a file is proven absent: behind the last one that is stored there must be no hole.
 fn at_end(route: &Route, located: &Located) -> Result<(Stop, Reached), Reason> {
     let lost = route.stretches.last().and_then(|stretch| route.hole_behind(stretch));
     match (lost, route.bases().next()) {
         (Some(hole), Some((backup, _))) => {
-            let start = located.last_record.as_ref().map_or(hole.start, |record| record.end);
+            let start = reachable(located.last_record.as_ref(), &hole);
             Err(Reason::Gap { start, end: hole.end, noticed: route.noticed(&hole), backup: backup.id.clone() })
         }
         _ => Ok((route.told(RecoveryTarget::EndOfWal), Reached { stop: None, needed: route.end() })),
@@ -306,7 +312,7 @@ fn past_the_end(route: &Route, lsn: Lsn, last: Option<&Range<Lsn>>) -> Reason {
     let end = last.map(|last| last.end);
     match hole {
         Some(hole) => {
-            let (start, noticed) = (end.unwrap_or(hole.start), route.noticed(&hole));
+            let (start, noticed) = (reachable(last, &hole), route.noticed(&hole));
             Reason::Gap { start, end: hole.end, noticed, backup: newest.id.clone() }
         }
         None => Reason::AfterEnd { target: RecoveryTarget::Lsn(lsn), end: end.unwrap_or_else(|| route.end()) },
@@ -322,7 +328,7 @@ fn at_time(facts: &Facts, route: &Route, located: &Located, time: Timestamp) -> 
     let last = located.before;
     let is_last_commit = last.is_some_and(|commit| commit.time == time);
     if let (Some(hole), false, Some((backup, _))) = (&located.hole, is_last_commit, route.bases().next()) {
-        let (start, noticed) = (located.last_record.as_ref().map_or(hole.start, |record| record.end), route.noticed(hole));
+        let (start, noticed) = (reachable(located.last_record.as_ref(), hole), route.noticed(hole));
         return Err(Reason::Gap { start, end: hole.end, noticed, backup: backup.id.clone() });
     }
     match &located.last_record {
