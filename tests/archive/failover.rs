@@ -187,7 +187,9 @@ fn what_the_promoted_standby_has_removed_is_a_gap_and_all_before_it_is_restored(
     let pair = Pair::start("holdfast");
     pair.standby.sql("ALTER SYSTEM SET wal_keep_size = 0");
     pair.standby.reload();
-    let confirmed = pair.fail_over(Standby::AheadAndForgetful);
+    let (confirmed, moment) = (pair.clients.confirmed(), pair.primary.lsn());
+    pair.more_is_confirmed();
+    pair.fail_over(Standby::AheadAndForgetful);
     for _ in 0..4 {
         pair.standby.switch_wal();
         pair.standby.sql("CHECKPOINT");
@@ -201,8 +203,8 @@ fn what_the_promoted_standby_has_removed_is_a_gap_and_all_before_it_is_restored(
     let scratch = Scratch::new();
     let refused = pair.site.holdfast.try_run(&["restore", "--to", "/nonexistent/x", "--target-timeline", "1", "--dry-run"]);
     let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
-    let last = refused.split("--target-lsn ").nth(1).and_then(|rest| rest.split(' ').next());
-    let last = last.unwrap_or_else(|| panic!("where the gap begins is said: {refused}"));
-    let old = pair.restored(&scratch, "old", &["--target-lsn", last, "--target-timeline", "1"]);
+    assert!(refused.contains("WAL is missing between"), "{refused}");
+    // In the middle of the segment that was being filled when the WAL was lost.
+    let old = pair.restored(&scratch, "old", &["--target-lsn", &moment, "--target-timeline", "1"]);
     assert_eq!(lacking(&old, &confirmed), 0);
 }
