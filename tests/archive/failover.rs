@@ -189,7 +189,7 @@ fn what_the_promoted_standby_has_removed_is_a_gap_and_all_before_it_is_restored(
     pair.standby.reload();
     let (confirmed, moment) = (pair.clients.confirmed(), pair.primary.lsn());
     pair.more_is_confirmed();
-    pair.fail_over(Standby::AheadAndForgetful);
+    let all = pair.fail_over(Standby::AheadAndForgetful);
     for _ in 0..4 {
         pair.standby.switch_wal();
         pair.standby.sql("CHECKPOINT");
@@ -207,4 +207,8 @@ fn what_the_promoted_standby_has_removed_is_a_gap_and_all_before_it_is_restored(
     // In the middle of the segment that was being filled when the WAL was lost.
     let old = pair.restored(&scratch, "old", &["--target-lsn", &moment, "--target-timeline", "1"]);
     assert_eq!(lacking(&old, &confirmed), 0);
+    let last = refused.split("--target-lsn ").nth(1).and_then(|rest| rest.split(' ').next());
+    let last = last.unwrap_or_else(|| panic!("where the gap begins is said: {refused}"));
+    let edge = pair.restored(&scratch, "edge", &["--target-lsn", last, "--target-timeline", "1"]);
+    assert_eq!(lacking(&edge, &all), 0);
 }

@@ -210,6 +210,11 @@ impl Route {
         Stop { inclusive: true, ..self.told(RecoveryTarget::Lsn(record.start)) }
     }
 
+    /// Up to where a record is stored: the end of one that switches to the next segment can lie behind that.
+    fn stored_end(&self, record: &Range<Lsn>) -> Lsn {
+        self.stretch_at(record.start).map_or(record.end, |stretch| record.end.min(stretch.end))
+    }
+
     /// When a hole was noticed, where it was.
     fn noticed(&self, hole: &Range<Lsn>) -> Option<Timestamp> {
         self.lost.iter().find(|gap| gap.start < hole.end && gap.end > hole.start).map(|gap| gap.noticed_at)
@@ -297,7 +302,9 @@ fn at_lsn(route: &Route, located: &Located, lsn: Lsn) -> Result<(Stop, Reached),
         return Ok((route.told(RecoveryTarget::Lsn(lsn)), Reached { stop: Some(lsn), needed: stop.end }));
     }
     match &located.last_record {
-        Some(last) if lsn <= last.end => Ok((route.told_to_stop_behind(last), Reached { stop: Some(lsn), needed: last.end })),
+        Some(last) if lsn <= last.end => {
+            Ok((route.told_to_stop_behind(last), Reached { stop: Some(lsn), needed: route.stored_end(last) }))
+        }
         last => Err(past_the_end(route, lsn, last.as_ref())),
     }
 }
@@ -333,7 +340,8 @@ fn at_time(facts: &Facts, route: &Route, located: &Located, time: Timestamp) -> 
     }
     match &located.last_record {
         Some(record) if time <= facts.now => {
-            Ok((route.told_to_stop_behind(record), Reached { stop: Some(record.end), needed: record.end }))
+            let end = route.stored_end(record);
+            Ok((route.told_to_stop_behind(record), Reached { stop: Some(end), needed: end }))
         }
         _ => Err(Reason::AfterLastCommit { time, last }),
     }

@@ -231,6 +231,17 @@ fn the_latest_timeline_is_the_default_and_the_current_one_that_of_the_backup() {
 }
 
 #[test]
+fn behind_a_switch_the_end_of_what_is_stored_is_reached() {
+    // The switch is the last record, and the rest of its segment is not stored.
+    let facts = facts(vec![backup(1, 100..150)], &[(1, 0..980)]);
+    let switch = Located { last_record: Some(Lsn(970)..Lsn(SEGMENT)), last: Some(commit(900)), ..Located::default() };
+    for target in [RecoveryTarget::Lsn(Lsn(980)), RecoveryTarget::Time(time(1000))] {
+        let plan = made(&facts, &to(target), switch.clone()).unwrap();
+        assert_eq!((&plan.stop.target, plan.stop.inclusive), (&RecoveryTarget::Lsn(Lsn(970)), true));
+    }
+}
+
+#[test]
 fn a_timeline_of_which_nothing_but_its_history_is_stored_is_not_followed() {
     let mut facts = forked();
     facts.backups.pop();
