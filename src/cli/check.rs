@@ -60,10 +60,8 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
             findings.extend(upkeep(repository, &config, &resource).await);
         }
     }
-    let said = live::status(config.agent.listen).await.iter().flat_map(from_agent).collect::<Vec<_>>();
-    findings.extend(
-        said.into_iter().filter(|finding| options.resource.as_ref().is_none_or(|wanted| wanted.to_string() == finding.object)),
-    );
+    let said = live::status(config.agent.listen).await.into_iter().flat_map(|agent| from_agent(&agent));
+    findings.extend(said.filter(|finding| options.resource.as_ref().is_none_or(|wanted| wanted.to_string() == finding.object)));
     let report = Report { level: worst(&findings), findings };
     context.output.result(&report, text);
     Ok(match report.level {

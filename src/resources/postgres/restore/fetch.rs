@@ -131,10 +131,7 @@ impl Fetcher {
             return Ok(false);
         }
         let slices = self.archive.slices(name).await?;
-        let ranges: Vec<_> = slices.iter().map(|slice| slice.bytes.clone()).collect();
-        let Some(chain) = crate::resources::postgres::archive::coverage::minimal_chain(&ranges, size) else { return Ok(false) };
-        let chain = chain.into_iter().map(|bytes| crate::repository::Slice { segment: name, bytes }).collect::<Vec<_>>();
-        Ok(deliver::assemble(&self.archive, name, &chain, &slices, destination).await? == Assembled::Delivered)
+        deliver::assemble_first(&self.archive, name, size, &slices, destination).await
     }
 
     /// Tries again while the store cannot be reached.

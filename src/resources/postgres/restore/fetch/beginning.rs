@@ -7,11 +7,11 @@
 use std::fs;
 use std::path::Path;
 
-use super::deliver::{Assembled, assemble};
+use super::deliver::assemble_first;
 use super::error::Result;
 use crate::pg::SegmentName;
-use crate::repository::{Slice, WalArchive};
-use crate::resources::postgres::archive::coverage::{contiguous_end, minimal_chain};
+use crate::repository::WalArchive;
+use crate::resources::postgres::archive::coverage::contiguous_end;
 use crate::resources::postgres::restore::settings::has_target;
 
 /// Puts the stored beginning of a segment at `destination`, filled up with zeros, if the server of the current directory recovers to a
@@ -23,10 +23,11 @@ pub(super) async fn deliver(archive: &WalArchive, segment: SegmentName, destinat
     let stored = archive.slices(segment).await?;
     let ranges: Vec<_> = stored.iter().map(|slice| slice.bytes.clone()).collect();
     let end = contiguous_end(&ranges, 0);
-    let Some(chain) = minimal_chain(&ranges, end).filter(|_| end > 0) else { return Ok(false) };
-    let chain: Vec<Slice> = chain.into_iter().map(|bytes| Slice { segment, bytes }).collect();
+    if end == 0 {
+        return Ok(false);
+    }
     tracing::warn!(%segment, bytes = end, "the segment is not whole, and WAL behind it is lost; its beginning is delivered to a server that recovers to a target");
-    Ok(assemble(archive, segment, &chain, &stored, destination).await? == Assembled::Delivered)
+    assemble_first(archive, segment, end, &stored, destination).await
 }
 
 /// Whether a server that is started in `directory` recovers to a target. What its command line says instead is not known here, nor what a

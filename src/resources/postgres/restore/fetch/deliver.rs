@@ -9,6 +9,7 @@ use super::error::{Error, Result};
 use crate::pg::page::check_first_page;
 use crate::pg::{SegmentName, WalFileName};
 use crate::repository::{Slice, WalArchive, WalObject};
+use crate::resources::postgres::archive::coverage::minimal_chain;
 use crate::sys::durable::{Draft, parent_of};
 
 /// As PostgreSQL makes its WAL files, before the umask that it gives to its children.
@@ -68,6 +69,20 @@ pub(super) async fn assemble(
     })
     .await?;
     Ok(Assembled::Delivered)
+}
+
+/// The same from the fewest of the stored slices that hold the first `end` bytes; false where they do not hold them, or one has vanished.
+pub(super) async fn assemble_first(
+    archive: &WalArchive,
+    name: SegmentName,
+    end: u64,
+    stored: &[Slice],
+    destination: &Path,
+) -> Result<bool> {
+    let ranges: Vec<_> = stored.iter().map(|slice| slice.bytes.clone()).collect();
+    let Some(chain) = minimal_chain(&ranges, end) else { return Ok(false) };
+    let chain: Vec<Slice> = chain.into_iter().map(|bytes| Slice { segment: name, bytes }).collect();
+    Ok(assemble(archive, name, &chain, stored, destination).await? == Assembled::Delivered)
 }
 
 /// Compares a slice with the others that overlap with it. Those of one cluster never disagree; two clones' may.
