@@ -33,7 +33,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     // Whoever watches the exit code must not take it for a warning.
     let config = context.config().map_err(|failure| failure.with_code(exit::CRITICAL))?;
     if options.resource.is_some() {
-        config.resource(options.resource.as_ref())?;
+        config.resource(options.resource.as_ref()).map_err(|error| exit::Failure::from(error).with_code(exit::CRITICAL))?;
     }
     let bad = |failure: exit::Failure| (vec![Finding::bad(Level::Critical, REPOSITORY, failure.message, failure.hint)], None);
     let (mut findings, repository) = match context.repository_now(&config).await {

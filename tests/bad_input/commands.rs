@@ -58,6 +58,15 @@ fn a_resource_has_to_be_named_where_there_are_several() {
     }
 }
 
+/// Whoever watches the exit code must not take it for a warning.
+#[test]
+fn a_resource_that_is_not_configured_is_no_warning_to_check() {
+    let holdfast = holdfast(&configuration("host=/nowhere"));
+    for (command, code) in [("check", 2), ("backup", 1)] {
+        names(&refusal(&holdfast, &[command, "postgres/other"], code), &["postgres/other", "postgres/main"]);
+    }
+}
+
 #[test]
 fn a_time_with_an_offset_that_no_clock_has_is_refused() {
     let holdfast = holdfast(&configuration("host=/nowhere"));
