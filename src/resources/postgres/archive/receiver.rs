@@ -6,6 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +35,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(8);
 const GOODBYE_DEADLINE: Duration = Duration::from_secs(2);
 /// How long what is on its way may take to be stored, and taken back, when it contradicts what others stored.
 const WITHDRAWAL_DEADLINE: Duration = Duration::from_secs(10);
-/// A stream that lasted so long was a good one: the next failure is the first of a new run.
+/// A stream that lasted so long, or that stored anything, was a good one: the next failure is the first of a new run.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether another server was promoted.
@@ -75,7 +76,7 @@ impl Receiver {
         let mut pause = Pause::default();
         let mut connection = None;
         while !stop.is_cancelled() {
-            let begun = clock::instant();
+            let (begun, last_stored) = (clock::instant(), self.last_stored_at());
             let attempt = tokio::select! {
                 attempt = self.attempt(connection.take(), stop) => attempt,
                 // Nothing has been received yet where this can win: a running stream stops by itself.
@@ -87,7 +88,7 @@ impl Receiver {
                     pause.reset();
                 }
                 Err(error) => {
-                    if begun.elapsed() >= GOOD_AFTER {
+                    if begun.elapsed() >= GOOD_AFTER || self.last_stored_at() > last_stored {
                         pause.reset();
                     }
                     self.complain(&error, &pause);
@@ -99,6 +100,10 @@ impl Receiver {
             }
         }
         self.task.report.update(|status| status.state = State::Stopped);
+    }
+
+    fn last_stored_at(&self) -> Option<Timestamp> {
+        self.task.report.status().last_stored_at
     }
 
     fn complain(&self, error: &Error, pause: &Pause) {
