@@ -147,7 +147,8 @@ fn timeline(plan: &RestorePlan, history: &TimelineHistory) -> Option<String> {
     }
     let left = left_at(plan)?;
     let as_planned = left.start <= parent.end && parent.end <= left.end;
-    (!as_planned).then(|| format!("everything before {} was replayed, and should be before {}", parent.end, left.end))
+    let limit = if parent.end < left.start { format!("at least before {}", left.start) } else { format!("before {}", left.end) };
+    (!as_planned).then(|| format!("everything before {} was replayed, and should be {limit}", parent.end))
 }
 
 /// Where the new timeline should begin: from and to, both included.
