@@ -8,7 +8,7 @@ use pg_fixtures::ServerUser;
 use pg_fixtures::checksum::Checksums;
 use pg_fixtures::postgres::{Cluster, Installation};
 
-use super::support::{Story, until};
+use super::support::{DEADLINE, Story, until};
 
 #[test]
 fn a_damaged_pack_is_named_and_nothing_is_started() {
@@ -59,6 +59,34 @@ fn damage_at_the_end_of_the_wal_hides_nothing_before_it() {
     assert_eq!(story.restored_content("by-name", &["--target-name", "two"]), expected);
     let message = story.refusal(&[]);
     assert!(message.contains(&newest) && message.contains("a target before it"), "{message}");
+}
+
+/// The server would take what is left for all there was, and nothing else that is stored contradicts it.
+#[test]
+fn wal_that_vanishes_from_the_end_after_the_plan_does_not_pass_for_the_end() {
+    let story = Story::new(&Installation::newest());
+    story.cluster.sql("CREATE TABLE t (n int)");
+    story.backup();
+    let last = [1, 2, 3].map(|n| {
+        let segment = story.cluster.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())");
+        story.cluster.sql(&format!("INSERT INTO t VALUES ({n})"));
+        story.store_wal();
+        segment
+    });
+    let expected = Checksums::of(&story.cluster);
+    let directory = story.restore("short", &[]);
+    let away = last[1..].iter().map(|segment| (story.object(segment), story.place(segment)));
+    let away: Vec<_> = away.inspect(|(from, to)| fs::rename(from, to).expect("take a segment away")).collect();
+    let restored = Cluster::builder(story.cluster.installation()).setting("fsync", "off").adopt(&directory);
+    if restored.try_start().is_ok() {
+        assert!(restored.has_stopped_within(DEADLINE), "the server goes on: {}", restored.log());
+    }
+    let log = restored.log();
+    assert!(log.contains(&last[1]) && log.contains("was there when this restore was planned"), "{log}");
+    assert!(!log.contains("selected new timeline ID"), "{log}");
+    drop(restored);
+    away.iter().for_each(|(from, to)| fs::rename(to, from).expect("put a segment back"));
+    assert_eq!(Checksums::of(&story.recovered(&directory)), expected);
 }
 
 #[test]

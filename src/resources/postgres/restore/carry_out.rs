@@ -65,8 +65,14 @@ async fn write(
         return Err(damaged(format!("it is of the cluster with system identifier {}", control.system_id)));
     }
     let directory = site.directory.display().to_string();
-    let wishes =
-        Wishes { stop: &plan.stop, restore_command: command, minimum: control.settings, keep_archiving, directory: &directory };
+    let wishes = Wishes {
+        stop: &plan.stop,
+        last_wal: plan.wal.last().copied(),
+        restore_command: command,
+        minimum: control.settings,
+        keep_archiving,
+        directory: &directory,
+    };
     let text = |name: &str| Ok::<_, Error>(unfinished.read(name)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
     let (automatic, main) = (text("postgresql.auto.conf")?, text("postgresql.conf")?);
     for (name, content) in files(&wishes, automatic.as_deref(), main.as_deref()) {

@@ -10,6 +10,7 @@ mod decision;
 mod deliver;
 mod error;
 mod facts;
+mod recovering;
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::repository::{Backups, Repository, WalArchive};
 use crate::resources::postgres::archive::push::PIECE_BYTES;
 use crate::sys::clock::Deadline;
 use deliver::Assembled;
+use recovering::Recovering;
 
 pub use decision::{Absence, Decision, Evidence, SegmentFacts, decide, decide_history};
 pub use error::{Error, Result};
@@ -178,7 +180,8 @@ impl Fetcher {
         if self.deliver_whole(name, destination).await? {
             return Ok(Attempt::Done(Fetched::Delivered));
         }
-        let Some(facts) = facts::gather(&self.archive, &self.backups, name).await? else { return Ok(Attempt::Changed) };
+        let Some(mut facts) = facts::gather(&self.archive, &self.backups, name).await? else { return Ok(Attempt::Changed) };
+        facts.later.extend(Recovering::here().planned(name.timeline()));
         match decide(&facts) {
             Decision::Assemble { slices, .. } => {
                 match deliver::assemble(&self.archive, name, &slices, &facts.slices, destination).await? {

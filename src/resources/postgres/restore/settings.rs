@@ -8,10 +8,10 @@ mod shell;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
-use super::plan::Stop;
-use crate::pg::SystemId;
+use super::plan::{Stop, WalPart};
 use crate::pg::control::StandbySettings;
 use crate::pg::recovery::{RecoverySettings, TargetTimeline, write_settings};
+use crate::pg::{Lsn, SystemId, TimelineId};
 use crate::repository::ResourceName;
 
 use existing::{Existing, without};
@@ -66,6 +66,8 @@ impl RestoreCommand {
 pub struct Wishes<'a> {
     /// Where to stop.
     pub stop: &'a Stop,
+    /// The last of the WAL that is to be replayed.
+    pub last_wal: Option<WalPart>,
     /// Where WAL comes from.
     pub restore_command: &'a RestoreCommand,
     /// What the server must not fall below.
@@ -89,6 +91,9 @@ const QUIET: [(&str, &str); 5] = [
     ("hot_standby", "on"),
 ];
 const NOT_ARCHIVING: [(&str, &str); 3] = [("archive_mode", "off"), ("archive_command", ""), ("archive_library", "")];
+/// Ours, and without a meaning to the server: a name with a dot may be set to anything. The restore command looks at it, so that WAL
+/// which was there when the plan was made, and is not any more, does not pass for the end.
+const PLANNED_END: &str = "holdfast.planned_end";
 /// What else could lead recovery elsewhere.
 const NO_COMMANDS: [(&str, &str); 2] = [("archive_cleanup_command", ""), ("recovery_end_command", "")];
 
@@ -100,7 +105,9 @@ pub fn files(wishes: &Wishes<'_>, automatic: Option<&str>, main: Option<&str>) -
     let archiving = if wishes.keep_archiving { &[][..] } else { &NOT_ARCHIVING };
     settings.extend(NO_COMMANDS.iter().chain(&QUIET).chain(archiving).map(|(name, value)| (*name, (*value).to_owned())));
     settings.extend(existing.too_low(&wishes.minimum).map(|(name, value)| (name, value.to_string())));
-    let mut text = without(automatic.unwrap_or_default(), |name| settings.iter().any(|(setting, _)| *setting == name));
+    let mut text = without(automatic.unwrap_or_default(), |name| {
+        name == PLANNED_END || settings.iter().any(|(setting, _)| *setting == name)
+    });
     text.push_str("# Written by holdfast restore.\n");
     text.push_str(&write_settings(settings.iter().map(|(name, value)| (*name, value.as_str()))));
     let mut files = vec![("postgresql.auto.conf", text.into_bytes()), ("recovery.signal", Vec::new())];
@@ -117,6 +124,13 @@ pub fn has_target(automatic: &str) -> bool {
     targets.iter().any(|name| !existing.automatic(name).is_empty())
 }
 
+/// Up to where the restore that wrote a `postgresql.auto.conf` was planned with stored WAL, and on which timeline.
+#[must_use]
+pub fn planned_end(automatic: &str) -> Option<(TimelineId, Lsn)> {
+    let (timeline, end) = Existing::new(Some(automatic), None).automatic(PLANNED_END).split_once(' ')?;
+    Some((TimelineId(timeline.parse().ok()?), end.parse().ok()?))
+}
+
 /// The settings that lead to the target.
 fn recovery(wishes: &Wishes<'_>) -> Vec<(&'static str, String)> {
     let Stop { target, inclusive, timeline, action, read_ahead } = wishes.stop.clone();
@@ -124,6 +138,7 @@ fn recovery(wishes: &Wishes<'_>) -> Vec<(&'static str, String)> {
     let restore_command = wishes.restore_command.value();
     let mut settings = RecoverySettings { restore_command, target, inclusive, timeline, action }.settings();
     // A server that reads ahead asks for the WAL behind the target, and ends where that is missing.
+    settings.extend(wishes.last_wal.map(|part| (PLANNED_END, format!("{} {}", part.timeline, part.end))));
     settings.extend((!read_ahead).then(|| ("recovery_prefetch", "off".to_owned())));
     settings
 }

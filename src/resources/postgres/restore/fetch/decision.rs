@@ -62,6 +62,11 @@ pub enum Evidence {
         /// Its first byte within the segment.
         start: u64,
     },
+    /// The restore that set up this server was planned with stored WAL up to this position.
+    Planned {
+        /// The end of it.
+        end: Lsn,
+    },
     /// A later timeline is stored, which came into being when this one was known.
     Timeline(TimelineId),
 }
@@ -73,7 +78,7 @@ impl Evidence {
         match self {
             Self::Segment(name) => name.number(facts.size).map_or(start, |number| number.end(facts.size)),
             Self::Backup { stop, .. } => *stop,
-            Self::Gap { end } | Self::Removed { below: end } => *end,
+            Self::Gap { end } | Self::Removed { below: end } | Self::Planned { end } => *end,
             Self::Slice { start: offset } => Lsn(start.0 + offset + 1),
             // In the segment in which the child begins, the child's own copy of it is what recovery reads.
             Self::Child { switch, .. } => SegmentNumber::containing(*switch, facts.size).start(facts.size),
@@ -84,7 +89,7 @@ impl Evidence {
     /// Whether an upload that is going on may still fill the place before it.
     #[must_use]
     pub const fn may_be_overtaken(&self) -> bool {
-        !matches!(self, Self::Gap { .. } | Self::Removed { .. })
+        !matches!(self, Self::Gap { .. } | Self::Removed { .. } | Self::Planned { .. })
     }
 }
 
@@ -180,6 +185,7 @@ impl fmt::Display for Evidence {
             Self::Removed { below } => write!(f, "retention removed the WAL below {below} that no kept backup needs"),
             Self::Child { timeline, switch } => write!(f, "timeline {timeline}, which is stored, left this one at {switch}"),
             Self::Slice { start } => write!(f, "a slice that begins {start} bytes into the segment is stored"),
+            Self::Planned { end } => write!(f, "the WAL up to {end} was there when this restore was planned"),
             Self::Timeline(timeline) => write!(f, "timeline {timeline} is stored"),
         }
     }

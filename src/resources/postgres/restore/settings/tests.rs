@@ -32,8 +32,14 @@ fn written(
     minimum: StandbySettings,
 ) -> Vec<(&'static str, String)> {
     let (stop, restore_command) = (stop(target), command());
-    let wishes =
-        Wishes { stop: &stop, restore_command: &restore_command, minimum, keep_archiving: false, directory: "/restored" };
+    let wishes = Wishes {
+        stop: &stop,
+        last_wal: Some(WalPart { timeline: TimelineId(3), start: Lsn(0x100_0000), end: Lsn(0x1_0000_0ff8) }),
+        restore_command: &restore_command,
+        minimum,
+        keep_archiving: false,
+        directory: "/restored",
+    };
     let text = |(name, content): NewFile| (name, String::from_utf8(content).unwrap());
     files(&wishes, automatic, main).into_iter().map(text).collect()
 }
@@ -66,6 +72,20 @@ fn each_target_has_its_setting() {
         {
             assert!(text.lines().any(|written| written == line), "{line} in\n{text}");
         }
+    }
+}
+
+#[test]
+fn the_restore_command_is_told_how_far_the_plan_goes() {
+    let earlier = "holdfast.planned_end = '2 0/1000000'\n";
+    let text = written(RecoveryTarget::EndOfWal, Some(earlier), Some(""), MINIMUM).swap_remove(0).1;
+    assert_eq!(
+        (planned_end(&text), text.matches("planned_end").count()),
+        (Some((TimelineId(3), Lsn(0x1_0000_0ff8))), 1),
+        "{text}"
+    );
+    for text in ["", "holdfast.planned_end = ''", "holdfast.planned_end = '3'", "holdfast.planned_end = '3 1/FF8 4'"] {
+        assert_eq!(planned_end(text), None, "{text}");
     }
 }
 

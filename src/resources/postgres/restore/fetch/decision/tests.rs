@@ -44,7 +44,10 @@ fn nothing_at_or_past_a_place_is_the_end() {
 
 #[test]
 fn anything_past_a_place_makes_it_a_hole() {
-    for evidence in [Evidence::Segment(name(6)), backup(5 * MIB + 1), Evidence::Gap { end: Lsn(5 * MIB + 9) }, child(6 * MIB)] {
+    let planned = Evidence::Planned { end: Lsn(5 * MIB + 1) };
+    for evidence in
+        [Evidence::Segment(name(6)), backup(5 * MIB + 1), Evidence::Gap { end: Lsn(5 * MIB + 9) }, child(6 * MIB), planned]
+    {
         assert_eq!(decide(&facts(&[], std::slice::from_ref(&evidence))), Decision::Hole(evidence));
     }
     assert_eq!(decide(&facts(&[7..9, 9..20], &[])), Decision::Hole(Evidence::Slice { start: 7 }));
