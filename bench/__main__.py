@@ -136,6 +136,8 @@ def main():
         _, status = os.waitpid(child, 0)
         if status == 0:
             report.write(options.report, json.loads(outcome.read_text()))
+        elif outcome.exists():
+            print(f"bench: measured before it failed:\n{report.render(json.loads(outcome.read_text()))}", file=sys.stderr)
     finally:
         if not os.environ.get("HOLDFAST_KEEP_SCRATCH"):
             shutil.rmtree(site.scratch, ignore_errors=True)
@@ -151,7 +153,7 @@ def measure(site, options, outcome):
         bench = Bench(site, SIZES[options.size], options.peers, options.bucket)
         for name in options.only:
             ROWS[name].measure(bench)
-        outcome.write_text(json.dumps(report.gather(bench, machine.describe(bench))))
+            outcome.write_text(json.dumps(report.gather(bench, machine.describe(bench))))
         return 0
     except Failed as failure:
         print(f"bench: FAILED: {failure}", file=sys.stderr)

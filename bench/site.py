@@ -2,11 +2,13 @@
 
 # Imported now: the server's user may not be able to read the interpreter's folder later.
 import encodings.idna  # noqa: F401
+import errno
 import os
 import pwd
 import shutil
 import socket
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +41,7 @@ class Site:
         """A path in the scratch directory, whatever was there removed."""
         path = self.scratch / name
         if path.is_dir():
-            shutil.rmtree(path)
+            remove_tree(path)
         else:
             path.unlink(missing_ok=True)
         return path
@@ -57,6 +59,17 @@ class Site:
     def postgres(self, name):
         """One of PostgreSQL's programs."""
         return self.pg_bin / name
+
+
+def remove_tree(path):
+    """Removes a directory, in which a server that has not seen its end yet may still be making and renaming files."""
+    deadline = time.monotonic() + 10
+    while path.exists():
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY) or time.monotonic() > deadline:
+                raise
 
 
 def walrus():
