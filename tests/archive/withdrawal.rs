@@ -78,7 +78,7 @@ fn what_a_killed_writer_could_not_take_back_stops_both_until_it_is_moved_away() 
     next_life.start_agent();
     let refused =
         |log: String| log.contains("contradicts what is stored") || log.contains("is stored already with other content");
-    site.holdfast.wait_until(DEADLINE, "the next life is refused", || refused(next_life.log()));
+    next_life.wait_until(DEADLINE, "the next life is refused", || refused(next_life.log()));
     assert!(told() <= fork, "nothing of the clone's was acknowledged: it was told {}", told());
     next_life.kill9();
 
