@@ -137,8 +137,8 @@ fn recovery(wishes: &Wishes<'_>) -> Vec<(&'static str, String)> {
     let timeline = timeline.map_or(TargetTimeline::Current, TargetTimeline::Id);
     let restore_command = wishes.restore_command.value();
     let mut settings = RecoverySettings { restore_command, target, inclusive, timeline, action }.settings();
-    // A server that reads ahead asks for the WAL behind the target, and ends where that is missing.
     settings.extend(wishes.last_wal.map(|part| (PLANNED_END, format!("{} {}", part.timeline, part.end))));
+    // A server that reads ahead asks for the WAL behind the target, and ends where that is missing.
     settings.extend((!read_ahead).then(|| ("recovery_prefetch", "off".to_owned())));
     settings
 }
