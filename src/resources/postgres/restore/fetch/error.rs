@@ -114,6 +114,9 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let text = match self {
+            Self::Hole { evidence: Evidence::Planned { .. }, .. } => {
+                "put it back from a copy of the repository and start the server again; a new 'holdfast restore' ends where the archive ends now"
+            }
             Self::Hole { .. } => {
                 "WAL was lost or removed: restore from a later backup, or to a target before this segment ('holdfast wal list' shows the gaps)"
             }
