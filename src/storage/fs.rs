@@ -104,7 +104,7 @@ impl Store for FileStore {
         let (done, found) = self
             .run("put", key.as_str(), move |root| {
                 let done = put(root, &path, &body)?;
-                Ok((done, root.watched(|root| keys(root, &begin))))
+                Ok((done, keys(root, &begin)))
             })
             .await?;
         Ok((done, self.named("list", prefix.to_owned(), found)))
@@ -157,14 +157,14 @@ impl Store for FileStore {
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         let path = self.named("delete", key.to_string(), self.root.file(key))?;
-        self.run("delete", key.as_str(), move |root| root.delete(&path)).await
+        self.run("delete", key.as_str(), move |root| root.delete_all(&[path])).await
     }
 
     async fn delete_all(&self, keys: &[ObjectKey]) -> Result<()> {
         let Some(first) = keys.first() else { return Ok(()) };
         let paths = keys.iter().map(|key| self.root.file(key)).collect::<Done<Vec<_>>>();
         let paths = self.named("delete", first.to_string(), paths)?;
-        self.run("delete", first.as_str(), move |root| paths.iter().try_for_each(|path| root.delete(path))).await
+        self.run("delete", first.as_str(), move |root| root.delete_all(&paths)).await
     }
 
     async fn sweep(&self, age: Duration) -> Result<usize> {

@@ -36,3 +36,24 @@ fn what_is_committed_is_stored_within_the_delay() {
         });
     }
 }
+
+#[test]
+fn what_is_stored_is_reported_to_the_server_at_once() {
+    // The agent says something every 10 seconds anyway.
+    let installation = Installation::newest();
+    let cluster = server(&installation).setting("wal_sender_timeout", "1min").start();
+    let site = Site::new(&cluster, "max_delay = \"0.2s\"");
+    site.holdfast.start_agent();
+    site.wait_for(end_of_wal(&cluster));
+    cluster.sql("CREATE TABLE told (number int)");
+    for number in 0..6 {
+        cluster.sql(&format!("INSERT INTO told VALUES ({number})"));
+        let end = end_of_wal(&cluster);
+        site.holdfast.wait_until(Duration::from_secs(6), "the server was told of the commit", || {
+            let flushed = format!(
+                "SELECT flush_lsn >= '{end}' FROM pg_stat_replication WHERE application_name = 'holdfast' AND state = 'streaming'"
+            );
+            cluster.sql(&flushed) == "t"
+        });
+    }
+}

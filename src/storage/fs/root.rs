@@ -127,11 +127,20 @@ impl Root {
         }
     }
 
-    /// Removes a file, and the folders that it leaves empty.
-    pub fn delete(&self, path: &Path) -> Done<()> {
-        if let Err(error) = fs::remove_file(path) {
-            return failure::absent_or(&error);
+    /// Removes files, and the folders that they leave empty.
+    pub fn delete_all(&self, paths: &[PathBuf]) -> Done<()> {
+        for (index, path) in paths.iter().enumerate() {
+            if let Err(error) = fs::remove_file(path) {
+                failure::absent_or(&error)?;
+            }
+            if paths.get(index + 1).is_none_or(|next| next.parent() != path.parent()) {
+                self.remove_empty_above(path);
+            }
         }
+        Ok(())
+    }
+
+    fn remove_empty_above(&self, path: &Path) {
         let above = path.ancestors().skip(1).take_while(|folder| *folder != self.path);
         // Fails at the first folder that is not empty: this is how the climb ends.
         for folder in above {
@@ -139,7 +148,6 @@ impl Root {
                 break;
             }
         }
-        Ok(())
     }
 
     /// Removes drafts that have not been written to for longer than `age`.

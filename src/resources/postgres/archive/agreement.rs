@@ -117,6 +117,8 @@ impl Agreement {
                     self.look(offer, None).await?;
                 }
                 let (stored, seen) = self.archive.put_slice_and_look(slice, offer.plain.clone(), about).await?;
+                // So that those that are put beside it need not read it.
+                self.remember(offer.place());
                 (stored, seen.ok())
             }
             WalObject::File(name) => (self.store_file(*name, offer, about).await?, None),
@@ -129,6 +131,7 @@ impl Agreement {
                 Ok(stored)
             }
             Err(Refusal::Contradiction(found)) if *created => {
+                self.remembered().remove(&offer.place());
                 self.archive.delete(&offer.object).await?;
                 Err(found.into())
             }

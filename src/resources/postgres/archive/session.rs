@@ -27,8 +27,9 @@ const URGENT_DEADLINE: Duration = Duration::from_millis(2500);
 const STALL_MAX: Duration = Duration::from_secs(10);
 /// How often the report is brought up to date at most.
 const TELL_EVERY: Duration = Duration::from_millis(200);
-/// How often, at most, a status is sent because something was stored, unless somebody waits for it.
-const STATUS_PAUSE: Duration = Duration::from_secs(1);
+/// How often, at most, a status is sent because something was stored, unless somebody waits for it: what is stored later than that
+/// is told when the pause is over. Whoever looks at the slot sees this much more than the true delay.
+const STATUS_PAUSE: Duration = Duration::from_millis(50);
 
 /// How a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,8 +188,9 @@ impl<'a> Session<'a> {
             self.times.urgent = None;
         }
         if awaited || now >= self.times.last_status + STATUS_PAUSE {
-            self.send_status(now).await?;
+            return self.send_status(now).await;
         }
+        self.times.status = self.times.status.min(self.times.last_status + STATUS_PAUSE);
         Ok(())
     }
 
