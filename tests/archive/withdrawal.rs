@@ -74,6 +74,8 @@ fn what_a_killed_writer_could_not_take_back_stops_both_until_it_is_moved_away() 
     let object = site.archive.key_of(&WalObject::Slice(left[0].clone())).to_string();
     let names = |agent: &Holdfast| agent.log().contains("contradicts what is stored") && agent.log().contains(&object);
     site.holdfast.wait_until(DEADLINE, "the first agent names it", || names(&site.holdfast));
+    // So that the clone has written further than what is stored: one that is behind is refused for that.
+    clone.switch_wal();
     let next_life = site.second_agent(&clone);
     next_life.start_agent();
     let refused =
