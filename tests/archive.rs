@@ -8,6 +8,8 @@ mod backups;
 mod clients;
 #[path = "archive/clones.rs"]
 mod clones;
+#[path = "archive/demoted.rs"]
+mod demoted;
 #[path = "archive/failover.rs"]
 mod failover;
 #[path = "archive/faults.rs"]

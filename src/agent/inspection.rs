@@ -10,12 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Postgres;
 use crate::operations::status::{Noted, Records, records};
-use crate::pgwire::ReplicationConnection;
 use crate::repository::{self, BackupEntry, Gap, Repository, ResourceName};
 use crate::resources::postgres::archive::holes::Holes;
 use crate::resources::postgres::archive::{BackupState, NewBackup, Report, State, Trouble};
 use crate::resources::postgres::backup::{self, Reporter, Request, take};
-use crate::resources::postgres::source;
+use crate::resources::postgres::{followed, source};
 use crate::sys::clock;
 
 /// How long after the agent has begun.
@@ -134,10 +133,10 @@ impl Inspection {
         let source = |error: source::Error| Trouble::now(error.to_string(), error.hint());
         let failed = |failed: backup::Failed| Trouble::now(failed.to_string(), failed.error.hint());
         let info = source::conninfo(&self.cluster).map_err(source)?;
-        let connection = ReplicationConnection::connect(&info).await.map_err(|error| source(error.into()))?;
+        let reached = followed::reach(&self.repository, &self.resource, &info, None).await.map_err(source)?;
         let (reporter, _progress) = Reporter::new();
         let request = Request::default();
-        let taken = take(&self.repository, &self.resource, connection, &request, reporter, stop).await;
+        let taken = take(&self.repository, &self.resource, reached.connection, &request, reporter, stop).await;
         taken.map(|report| report.entry.id.to_string()).map_err(failed)
     }
 }

@@ -4,6 +4,7 @@ mod cluster;
 mod encryption;
 mod objectives;
 mod resource;
+mod server;
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ use crate::pg::SystemId;
 use crate::pg::version::Version;
 use crate::pgwire::{Failure, ReplicationConnection, ReservedWal, SlotKind, SlotName};
 use crate::repository::{Lineage, NewLineage, Repository, ResourceName, Stored};
+use crate::resources::postgres::followed::{self, Reached};
 use crate::resources::postgres::source;
 use crate::sys::clock;
 
@@ -45,9 +46,8 @@ pub async fn prepare_cluster(
     rule: NewLineage,
 ) -> Result<Prepared, source::Error> {
     let info = source::conninfo(cluster)?;
-    let mut server = ReplicationConnection::connect(&info).await?;
+    let Reached { connection: mut server, identity, .. } = followed::reach(repository, resource, &info, None).await?;
     let version = Version::of_server(server.server_version().number())?;
-    let identity = server.identify_system().await?;
     let lineage = Lineage {
         system_id: identity.system_id,
         segment_size: server.wal_segment_size().await?,

@@ -196,6 +196,13 @@ impl ConnInfo {
         (!self.hosts.is_empty()).then_some(self)
     }
 
+    /// The same with one of its servers alone, named in the same way; `None` where it names no such server.
+    #[must_use]
+    pub fn with_only_server(mut self, server: &str) -> Option<Self> {
+        self.hosts.retain(|host| host.to_string() == server);
+        (!self.hosts.is_empty()).then_some(self)
+    }
+
     /// The same with another choice of servers.
     #[must_use]
     pub const fn with_target_session_attrs(mut self, target: TargetSessionAttrs) -> Self {

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod backup;
+pub mod followed;
 mod resource;
 pub mod restore;
 pub mod shim;

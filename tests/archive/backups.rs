@@ -32,7 +32,7 @@ fn begin(site: &Site, source: &Cluster) -> Child {
 }
 
 /// The ids of the listed backups, the oldest first, each with its timeline.
-fn listed(site: &Site) -> Vec<(String, u64)> {
+pub fn listed(site: &Site) -> Vec<(String, u64)> {
     let catalog: serde_json::Value = serde_json::from_str(&site.holdfast.run(&["backups", "--output", "json"])).expect("JSON");
     let backups = catalog["backups"].as_array().expect("a list");
     let entry = |backup: &serde_json::Value| {

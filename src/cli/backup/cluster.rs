@@ -12,10 +12,10 @@ use crate::cli::backups::{Line, Own, version};
 use crate::cli::output::{Progress as Display, bytes, counted};
 use crate::cli::{Context, Failure, Outcome, Output, exit};
 use crate::config::{self, Config};
-use crate::pgwire::{Checkpoint, ReplicationConnection};
+use crate::pgwire::Checkpoint;
 use crate::repository::ResourceName;
 use crate::resources::postgres::backup::{Failed, Phase, Progress, Report, Reporter, Request, take};
-use crate::resources::postgres::source;
+use crate::resources::postgres::{followed, source};
 
 /// How often the display follows.
 const TICK: Duration = Duration::from_millis(100);
@@ -65,11 +65,11 @@ pub(super) async fn run(context: &Context, config: &Config, resource: &ResourceN
     let (resource, cluster) = config.cluster(Some(resource))?;
     let repository = context.repository(config).await?;
     let info = source::conninfo(cluster)?;
-    let connection = ReplicationConnection::connect(&info).await.map_err(source::Error::from)?;
+    let reached = followed::reach(&repository, &resource, &info, None).await?;
     let (reporter, progress) = Reporter::new();
     let cancelled = CancellationToken::new();
     let request = options.request();
-    let taking = take(&repository, &resource, connection, &request, reporter, &cancelled);
+    let taking = take(&repository, &resource, reached.connection, &request, reporter, &cancelled);
     let taken = watched(taking, progress, &cancelled, context.output, &resource).await?;
     match taken {
         Ok(report) => {

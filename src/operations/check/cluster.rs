@@ -1,12 +1,12 @@
 //! One cluster: can it be reached, is its WAL on the way, can it be restored.
 
 use super::objectives::check_rpo;
+use super::server::{Server, check_server};
 use super::{Finding, Level};
 use crate::config::Postgres;
 use crate::operations::status::{ClusterStatus, Noted, cluster_status};
-use crate::pg::version::Version;
 use crate::pg::{Lsn, TimelineId};
-use crate::pgwire::{ReplicationConnection, SlotName, SlotState, SqlConnection, SystemIdentity, WalStatus};
+use crate::pgwire::{ConnInfo, SlotName, SlotState, SqlConnection, SystemIdentity, WalStatus};
 use crate::repository::{Conflict, Damaged, Gap, Repository, ResourceName};
 use crate::resources::postgres::source;
 
@@ -18,10 +18,17 @@ const WAITING_MAX: i64 = 3;
 /// Looks at one cluster.
 pub async fn check_cluster(repository: Option<&Repository>, resource: &ResourceName, cluster: &Postgres) -> Vec<Finding> {
     let object = resource.to_string();
-    let (mut findings, server) = check_server(&object, cluster).await;
-    let (slot, told) = check_slot(&object, cluster).await;
-    findings.extend(slot);
-    findings.extend(check_archiver(&object, cluster).await);
+    let (mut findings, server) = check_server(repository, resource, cluster).await;
+    let mut told = None;
+    if let Some(Server { info, .. }) = &server {
+        if cluster.stream {
+            let (slot, reached) = check_slot(&object, &cluster.slot, info).await;
+            findings.extend(slot);
+            told = reached;
+        }
+        findings.extend(check_archiver(&object, info).await);
+    }
+    let server = server.and_then(|server| server.identity);
     if let Some(repository) = repository {
         findings.extend(check_stored(repository, resource, (server.as_ref(), told)).await);
         if let (Some(rpo), Some(server)) = (cluster.objectives.rpo, &server) {
@@ -31,45 +38,9 @@ pub async fn check_cluster(repository: Option<&Repository>, resource: &ResourceN
     findings
 }
 
-/// Whether the server lets a receiver in, and is one that is supported.
-async fn check_server(object: &str, cluster: &Postgres) -> (Vec<Finding>, Option<SystemIdentity>) {
-    match reach(cluster).await {
-        Ok((finding, identity)) => (vec![Finding::ok(object, finding)], Some(identity)),
-        Err(error) => (vec![Finding::bad(Level::Critical, object, error.to_string(), error.hint())], None),
-    }
-}
-
-async fn reach(cluster: &Postgres) -> Result<(String, SystemIdentity), source::Error> {
-    let mut server = ReplicationConnection::connect(&source::conninfo(cluster)?).await?;
-    Version::of_server(server.server_version().number())?;
-    let identity = server.identify_system().await?;
-    let wal_level = server.show("wal_level").await?;
-    let elsewhere = configuration_elsewhere(&mut server).await.unwrap_or_default();
-    let found = format!(
-        "PostgreSQL {} at {}, timeline {}, wal_level {wal_level}{elsewhere}",
-        server.server_version(),
-        server.server(),
-        identity.timeline
-    );
-    server.close().await;
-    Ok((found, identity))
-}
-
-/// A word on a configuration outside the data directory, as Debian has it: no base backup holds it. Nothing where the role may not see
-/// where it lies.
-async fn configuration_elsewhere(server: &mut ReplicationConnection) -> Option<String> {
-    let (file, data) = (server.show("config_file").await.ok()?, server.show("data_directory").await.ok()?);
-    let is_inside = std::path::Path::new(&file).starts_with(&data);
-    (!is_inside)
-        .then(|| format!("; {file} is outside the data directory and in no base backup: a [files.NAME] section can keep it"))
-}
-
 /// Whether the slot is there, in use and out of danger; and up to where the server was told through it that WAL is stored.
-async fn check_slot(object: &str, cluster: &Postgres) -> (Vec<Finding>, Option<Lsn>) {
-    if !cluster.stream {
-        return (Vec::new(), None);
-    }
-    let slot = match look_up_slot(cluster).await {
+async fn check_slot(object: &str, name: &str, info: &ConnInfo) -> (Vec<Finding>, Option<Lsn>) {
+    let slot = match look_up_slot(name, info).await {
         Ok(slot) => slot,
         Err(error) => {
             let found = format!("the replication slot could not be looked up: {error}");
@@ -77,12 +48,12 @@ async fn check_slot(object: &str, cluster: &Postgres) -> (Vec<Finding>, Option<L
         }
     };
     let told = slot.as_ref().filter(|slot| slot.active).and_then(|slot| slot.restart_lsn);
-    (judge_slot(object, &cluster.slot, slot.as_ref()), told)
+    (judge_slot(object, name, slot.as_ref()), told)
 }
 
-async fn look_up_slot(cluster: &Postgres) -> Result<Option<SlotState>, source::Error> {
-    let name: SlotName = cluster.slot.parse()?;
-    let sql = SqlConnection::connect(&source::conninfo(cluster)?).await?;
+async fn look_up_slot(name: &str, info: &ConnInfo) -> Result<Option<SlotState>, source::Error> {
+    let name: SlotName = name.parse()?;
+    let sql = SqlConnection::connect(info).await?;
     Ok(sql.replication_slot(&name).await?)
 }
 
@@ -110,9 +81,9 @@ fn judge_slot(object: &str, name: &str, slot: Option<&SlotState>) -> Vec<Finding
 }
 
 /// Whether `archive_command`, where there is one, gets rid of its files: what it cannot store stays in `pg_wal`, and fills the disk.
-async fn check_archiver(object: &str, cluster: &Postgres) -> Vec<Finding> {
+async fn check_archiver(object: &str, info: &ConnInfo) -> Vec<Finding> {
     // What the role may not see is no finding: streaming needs no archive_command.
-    let Ok(Some((waiting, failed))) = look_at_archiver(cluster).await else { return Vec::new() };
+    let Ok(Some((waiting, failed))) = look_at_archiver(info).await else { return Vec::new() };
     let hint =
         "see the server's log for what archive_command says; the program must be in its PATH and may need --socket and --config";
     if failed || waiting > WAITING_MAX {
@@ -123,9 +94,9 @@ async fn check_archiver(object: &str, cluster: &Postgres) -> Vec<Finding> {
 }
 
 /// How many files wait to be archived, and whether the last attempt failed; none where nothing is archived.
-async fn look_at_archiver(cluster: &Postgres) -> Result<Option<(i64, bool)>, source::Error> {
+async fn look_at_archiver(info: &ConnInfo) -> Result<Option<(i64, bool)>, source::Error> {
     const DOING: &str = "looking at the archiver";
-    let sql = SqlConnection::connect(&source::conninfo(cluster)?).await?;
+    let sql = SqlConnection::connect(info).await?;
     let mode = sql.query_one(DOING, "SELECT current_setting('archive_mode') AS mode", &[]).await?;
     if sql.get::<&str>(DOING, &mode, "mode")? == "off" {
         return Ok(None);

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{Slice, WalArchive};
-use crate::pg::{SegmentName, SegmentNumber, TimelineId, WalFileName};
-use crate::repository::{Result, keys};
+use crate::pg::{SegmentName, SegmentNumber, SystemId, TimelineId, WalFileName};
+use crate::repository::{Repository, ResourceName, Result, keys};
 use crate::storage::{Entry, ObjectKey, list_all};
 
 /// An object that holds WAL or belongs to it.
@@ -59,6 +59,26 @@ impl StoredWal {
     }
 }
 
+impl Repository {
+    /// The newest timeline of a cluster whose history file is stored, and the object.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn newest_history(&self, resource: &ResourceName, system_id: SystemId) -> Result<Option<(TimelineId, String)>> {
+        let newest = self.histories(resource, system_id).await?.last().copied();
+        Ok(newest.map(|newest| (newest, keys::wal_file(resource, system_id, WalFileName::History(newest)).to_string())))
+    }
+
+    async fn histories(&self, resource: &ResourceName, system_id: SystemId) -> Result<Vec<TimelineId>> {
+        let entries = list_all(self.store.as_ref(), &keys::histories(resource, system_id)).await?;
+        let timeline = |entry: &Entry| match entry.key.file_name().parse() {
+            Ok(WalFileName::History(timeline)) => Some(timeline),
+            _ => None,
+        };
+        Ok(entries.iter().filter_map(timeline).collect())
+    }
+}
+
 impl WalArchive {
     /// The timelines of which anything is stored, history files included, in ascending order.
     ///
@@ -90,12 +110,15 @@ impl WalArchive {
     /// # Errors
     /// When the store fails.
     pub async fn histories(&self) -> Result<Vec<TimelineId>> {
-        let entries = list_all(self.repository.store.as_ref(), &keys::histories(&self.resource, self.system_id)).await?;
-        let timeline = |entry: &Entry| match entry.key.file_name().parse() {
-            Ok(WalFileName::History(timeline)) => Some(timeline),
-            _ => None,
-        };
-        Ok(entries.iter().filter_map(timeline).collect())
+        self.repository.histories(&self.resource, self.system_id).await
+    }
+
+    /// The newest of them, and its object.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn newest_history(&self) -> Result<Option<(TimelineId, String)>> {
+        self.repository.newest_history(&self.resource, self.system_id).await
     }
 
     /// The stored slices of a segment, in the order of their first bytes.

@@ -15,7 +15,7 @@ use super::restore::settings::RestoreCommand;
 use super::restore::site::{Site, survey};
 use super::restore::target::Wanted;
 use super::restore::{self, carry_out};
-use super::{source, verify};
+use super::{followed, source, verify};
 use crate::config::Postgres;
 use crate::pg::version::Version;
 use crate::pgwire::ReplicationConnection;
@@ -65,12 +65,8 @@ impl Cluster {
         Self { name, section: section.clone(), configuration: configuration.to_owned() }
     }
 
-    async fn connect(&self) -> std::result::Result<ReplicationConnection, source::Error> {
-        Ok(ReplicationConnection::connect(&source::conninfo(&self.section)?).await?)
-    }
-
     async fn look(&self) -> std::result::Result<String, source::Error> {
-        let mut server = self.connect().await?;
+        let mut server = ReplicationConnection::connect(&source::conninfo(&self.section)?).await?;
         Version::of_server(server.server_version().number())?;
         let identity = server.identify_system().await?;
         let found = format!("PostgreSQL {} at {}, timeline {}", server.server_version(), server.server(), identity.timeline);
@@ -90,10 +86,11 @@ impl Resource for Cluster {
     }
 
     async fn back_up(&self, run: &Run) -> Result<BackedUp> {
-        let connection = self.connect().await?;
+        let info = source::conninfo(&self.section)?;
+        let reached = followed::reach(&run.repository, &self.name, &info, None).await?;
         let (reporter, watched) = Reporter::new();
         let request = Request::default();
-        let taking = backup::take(&run.repository, &self.name, connection, &request, reporter, &run.cancelled);
+        let taking = backup::take(&run.repository, &self.name, reached.connection, &request, reporter, &run.cancelled);
         let taken = tokio::select! {
             taken = taking => taken,
             never = forward(watched, run) => match never {},
@@ -193,6 +190,8 @@ impl Explained for source::Error {
         match self {
             Self::Server(error) => error.is_retryable(),
             Self::Repository(error) => error.is_retryable(),
+            // A standby catches up by itself.
+            Self::Superseded(_) => true,
             Self::Config(_) | Self::ConnInfo(_) | Self::SlotName(_) | Self::Version(_) => false,
         }
     }

@@ -1,5 +1,6 @@
 //! Where a cluster's WAL and files come from: its connection, read from the configuration in one way for all who need it.
 
+use super::followed::Superseded;
 use crate::config::{self, Postgres};
 use crate::pg::version::UnsupportedVersion;
 use crate::pgwire::{self, ConnInfo, ConnInfoError, SlotNameError};
@@ -30,6 +31,9 @@ pub enum Error {
     /// The repository fails, or belongs to another cluster.
     #[error(transparent)]
     Repository(#[from] repository::Error),
+    /// Another server was promoted, and its history is stored.
+    #[error(transparent)]
+    Superseded(#[from] Superseded),
 }
 
 impl Error {
@@ -41,6 +45,7 @@ impl Error {
             Self::Server(error) => error.hint().map(str::to_owned),
             Self::Repository(error) => error.hint(),
             Self::ConnInfo(error) => error.hint().map(str::to_owned),
+            Self::Superseded(error) => Some(error.hint()),
             Self::SlotName(_) | Self::Version(_) => None,
         }
     }

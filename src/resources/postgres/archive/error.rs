@@ -4,6 +4,7 @@ use super::{Contradiction, NotJoined};
 use crate::pg::history::HistoryError;
 use crate::pg::page::SegmentError;
 use crate::pg::{Lsn, SegmentSize, TimelineId};
+use crate::resources::postgres::followed::Superseded;
 use crate::resources::postgres::source;
 use crate::{pgwire, repository};
 
@@ -21,7 +22,7 @@ pub enum Error {
     Repository(#[from] repository::Error),
     /// The configuration of the connection.
     #[error(transparent)]
-    Source(#[from] source::Error),
+    Source(source::Error),
     /// Other WAL is stored for the same place.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
@@ -29,19 +30,8 @@ pub enum Error {
     #[error(transparent)]
     NotJoined(#[from] NotJoined),
     /// Another server was promoted, and its WAL is stored.
-    #[error(
-        "{server} is on timeline {timeline}, but timeline {newest} is stored: another server was promoted, and this one is not followed"
-    )]
-    Superseded {
-        /// The server.
-        server: String,
-        /// The timeline that it is on.
-        timeline: TimelineId,
-        /// The newest one that is stored.
-        newest: TimelineId,
-        /// The object that shows it.
-        object: String,
-    },
+    #[error(transparent)]
+    Superseded(#[from] Superseded),
     /// The name of the slot.
     #[error(transparent)]
     SlotName(#[from] pgwire::SlotNameError),
@@ -84,6 +74,17 @@ pub enum Error {
     Interrupted(String),
 }
 
+impl From<source::Error> for Error {
+    fn from(error: source::Error) -> Self {
+        match error {
+            source::Error::Server(error) => Self::Server(error),
+            source::Error::Repository(error) => Self::Repository(error),
+            source::Error::Superseded(error) => Self::Superseded(error),
+            other => Self::Source(other),
+        }
+    }
+}
+
 impl Error {
     /// Whether trying again may help without anybody changing anything. The receiver tries again in any case.
     #[must_use]
@@ -91,9 +92,7 @@ impl Error {
         match self {
             Self::Server(error) => error.is_retryable(),
             Self::Repository(error) => error.is_retryable(),
-            Self::HoldingUp | Self::StoreBehind | Self::Interrupted(_) | Self::ServerBehind { .. } | Self::Superseded { .. } => {
-                true
-            }
+            Self::HoldingUp | Self::StoreBehind | Self::Interrupted(_) | Self::ServerBehind { .. } | Self::Superseded(_) => true,
             _ => false,
         }
     }
@@ -107,12 +106,7 @@ impl Error {
             Self::Source(error) => return error.hint(),
             Self::Contradiction(_) => Contradiction::HINT,
             Self::NotJoined(_) => NotJoined::HINT,
-            Self::Superseded { object, .. } => {
-                return Some(format!(
-                    "stop this server if it was demoted, or name the promoted one in conninfo; if the newer timeline was a mistake, move \
-                     {object} out of the store"
-                ));
-            }
+            Self::Superseded(error) => return Some(error.hint()),
             Self::Segment(error) => error.hint(),
             Self::SlotName(_) => "correct 'slot' in the configuration",
             Self::OtherSegmentSize { .. } => {

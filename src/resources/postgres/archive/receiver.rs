@@ -18,7 +18,7 @@ use super::known::Known;
 use super::pause::Pause;
 use super::report::{Report, State, Trouble};
 use super::session::{End, Session};
-use super::setup::{Plan, Task, check_newest};
+use super::setup::{Plan, Task};
 use super::slicing::SliceRule;
 use super::slot::{self, Seen};
 use super::{Error, Result};
@@ -26,7 +26,7 @@ use crate::config::Postgres;
 use crate::pg::Lsn;
 use crate::pgwire::{Failure, ReplicationConnection, WalStream};
 use crate::repository::{Repository, ResourceName};
-use crate::resources::postgres::source;
+use crate::resources::postgres::{followed, source};
 use crate::sys::clock;
 
 /// How long the rest may take to be stored when the agent is asked to stop.
@@ -153,34 +153,12 @@ impl Receiver {
         }
     }
 
-    /// Reaches a server that may be followed, and finds out where to go on there. One that was demoted is passed over for the next.
+    /// Reaches a server that may be followed, and finds out where to go on there.
     async fn reach(&self, open: Option<ReplicationConnection>, followed: Option<Lsn>) -> Result<(ReplicationConnection, Plan)> {
-        let mut task = self.task.clone();
-        let (mut open, mut passed_over) = (open, None);
-        loop {
-            let connected = match open.take() {
-                Some(connection) => Ok(connection),
-                None => ReplicationConnection::connect(&task.info).await,
-            };
-            let mut connection = match (connected, passed_over.take()) {
-                (Ok(connection), passed) => {
-                    passed_over = passed;
-                    connection
-                }
-                (Err(_), Some(demoted)) => return Err(demoted),
-                (Err(error), None) => return Err(error.into()),
-            };
-            match task.plan(&mut connection, followed).await {
-                Err(demoted @ Error::Superseded { .. }) => {
-                    let server = connection.server().to_owned();
-                    let demoted = passed_over.unwrap_or(demoted);
-                    let Some(rest) = task.info.clone().without_server(&server) else { return Err(demoted) };
-                    tracing::warn!(resource = %task.resource, "{demoted}; trying the next server");
-                    (task.info, passed_over) = (rest, Some(demoted));
-                }
-                planned => return Ok((connection, planned?)),
-            }
-        }
+        let Task { repository, resource, info, .. } = &self.task;
+        let mut reached = followed::reach(repository, resource, info, open).await?;
+        let plan = self.task.plan(&mut reached, followed).await?;
+        Ok((reached.connection, plan))
     }
 
     /// Receives what a stream brings, to its end.
@@ -304,10 +282,13 @@ impl Receiver {
 async fn overtaken(plan: &Plan) -> Error {
     loop {
         sleep(LOOK_FOR_PROMOTIONS).await;
-        match check_newest(&plan.archive, plan.chain.newest(), &plan.server).await {
-            Err(error @ Error::Superseded { .. }) => return error,
+        match plan.archive.newest_history().await {
+            Ok(newest) => {
+                if let Some(superseded) = followed::overtaken(&plan.server, plan.chain.newest(), newest) {
+                    return superseded.into();
+                }
+            }
             Err(error) => tracing::debug!("the store cannot be asked for promotions: {error}"),
-            Ok(()) => {}
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, TimelineId, WalFileName};
 use crate::pgwire::{ConnInfo, Failure, ReplicationConnection, SlotName, SystemIdentity, WalStream};
 use crate::repository::{self, Conflict, Gap, GapCause, Lineage, Repository, ResourceName, WalAbout, WalArchive, WalSource};
+use crate::resources::postgres::followed::Reached;
 use crate::sys::clock;
 
 /// What a receiver is told: fixed as long as it runs.
@@ -40,7 +41,7 @@ pub(super) struct Plan {
     pub begin: Begin,
     /// The last record before that, where it is stored.
     pub follows: Option<Lsn>,
-    /// The server, and how to reach it again.
+    /// The server, and how to reach it again: it and no other.
     pub server: String,
     pub info: ConnInfo,
     /// Where the server's WAL ended, if nothing is stored of it yet.
@@ -71,10 +72,10 @@ impl Task {
     ///
     /// # Errors
     /// Those of the server and the repository: another cluster, above all.
-    pub async fn plan(&self, connection: &mut ReplicationConnection, followed: Option<Lsn>) -> Result<Plan> {
-        let identity = connection.identify_system().await?;
+    pub async fn plan(&self, reached: &mut Reached, followed: Option<Lsn>) -> Result<Plan> {
+        let Reached { connection, identity, info } = reached;
+        let identity = *identity;
         let archive = self.archive(connection, identity).await?;
-        check_newest(&archive, identity.timeline, connection.server()).await?;
         let chain = self.history(connection, &archive, identity.timeline).await?;
         let reserved = slot::ensure(connection, &self.slot).await?.unwrap_or(identity.flushed);
         let stored = last_end_before(&archive, &chain, reserved).await?;
@@ -95,7 +96,7 @@ impl Task {
         let status_every = status_every(&connection.show("wal_sender_timeout").await?);
         let new_from = stored.is_none().then_some(identity.flushed);
         let server = connection.server().to_owned();
-        Ok(Plan { archive, chain, goal, reserved, begin, follows, server, info: self.info.clone(), new_from, status_every })
+        Ok(Plan { archive, chain, goal, reserved, begin, follows, server, info: info.clone(), new_from, status_every })
     }
 
     /// The archive of the cluster that was reached, if it is one that the repository knows under this name.
@@ -200,17 +201,6 @@ impl Task {
     pub async fn known(&self, plan: &Plan) -> Result<Known> {
         Ok(Known::list(&plan.archive, plan.begin).await?)
     }
-}
-
-/// Refuses a server that was overtaken: PostgreSQL gives every promotion a higher timeline, so whoever is on an older one than is stored
-/// was demoted, or has not followed yet.
-///
-/// # Errors
-/// `Superseded`; when the store fails.
-pub(super) async fn check_newest(archive: &WalArchive, timeline: TimelineId, server: &str) -> Result<()> {
-    let Some(newest) = archive.histories().await?.last().copied().filter(|newest| *newest > timeline) else { return Ok(()) };
-    let object = archive.key(WalFileName::History(newest)).to_string();
-    Err(Error::Superseded { server: server.to_owned(), timeline, newest, object })
 }
 
 /// The last record before a stream that begins with a segment, if that one's predecessor in the server's history is stored.

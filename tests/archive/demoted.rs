@@ -1,0 +1,89 @@
+//! An old primary that comes back beside the promoted one: streams, backups and checks are of the promoted one, in whatever order the two
+//! are named.
+
+use std::process::Output;
+
+use holdfast::pg::TimelineId;
+use pg_fixtures::postgres::{Cluster, Installation};
+
+use crate::backups::listed;
+use crate::promotion::both;
+use crate::site::{DEADLINE, Site, end_of_wal, server};
+
+const STORE: &str = "url = \"file://{scratch}/store\"";
+const REFUSED: &str = "is on timeline 1, but timeline 2 is stored: another server was promoted, and this one is not followed";
+
+fn printed(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+fn run(site: &Site, arguments: &[&str]) -> (Option<i32>, String, String) {
+    printed(&site.holdfast.try_run(arguments))
+}
+
+/// The agent streams all that the promoted server has.
+fn is_streamed(site: &Site, promoted: &Cluster) {
+    let end = end_of_wal(promoted);
+    site.holdfast.wait_until(DEADLINE, "the promoted one is followed", || {
+        site.receiver().is_some_and(|status| status.timeline == Some(TimelineId(2)) && status.stored >= Some(end))
+    });
+}
+
+/// A primary that was backed up, died and was replaced by its standby, and that runs again.
+fn after_a_failover() -> (Site, Cluster, Cluster) {
+    let primary = server(&Installation::newest()).start();
+    primary.pgbench(&["-i", "-s", "1", "-q"]);
+    let standby = primary.standby();
+    let site = Site::with_store(STORE, &both(&primary, &standby), "");
+    site.holdfast.start_agent();
+    site.holdfast.run(&["backup", "postgres/main"]);
+    standby.wait_for_replay_of(&primary, DEADLINE);
+    primary.kill9();
+    standby.promote();
+    is_streamed(&site, &standby);
+    primary.start();
+    (site, primary, standby)
+}
+
+#[test]
+fn the_promoted_server_is_backed_up_and_checked_and_not_the_demoted_one() {
+    let (site, primary, standby) = after_a_failover();
+    let (code, text, log) = run(&site, &["backup", "postgres/main"]);
+    assert!(code == Some(0) && text.contains("on timeline 2"), "{text}{log}");
+    assert!(log.contains(REFUSED) && log.contains("trying the next server"), "{log}");
+    assert_eq!(run(&site, &["init"]).0, Some(0));
+    for conninfo in [both(&primary, &standby), both(&standby, &primary)] {
+        site.configure(&conninfo, "");
+        let (code, text, _) = run(&site, &["check"]);
+        assert!(code == Some(1) && !text.contains("CRITICAL"), "{code:?} {text}");
+        let warnings: Vec<&str> = text.lines().filter(|line| line.starts_with("WARNING")).collect();
+        assert!(matches!(warnings[..], [one] if one.contains(REFUSED)), "{text}");
+        assert!(text.contains("timeline 2, wal_level") && text.contains("WAL is streamed through the slot"), "{text}");
+    }
+    assert!(site.holdfast.terminate().success());
+    site.configure(&both(&primary, &standby), "schedule = \"*/3 * * * * *\"");
+    site.holdfast.start_agent();
+    site.holdfast.wait_until(DEADLINE, "the agent backs up", || listed(&site).len() > 2);
+    let timelines: Vec<u64> = listed(&site).iter().map(|(_, timeline)| *timeline).collect();
+    assert_eq!((timelines[0], timelines[1..].iter().all(|timeline| *timeline == 2)), (1, true), "{timelines:?}");
+}
+
+#[test]
+fn where_only_the_demoted_server_answers_nothing_is_backed_up_and_it_is_said_why() {
+    let (site, _primary, standby) = after_a_failover();
+    assert!(site.holdfast.terminate().success());
+    standby.kill9();
+    let before = listed(&site).len();
+    for (arguments, expected) in [(&["backup", "postgres/main"][..], 1), (&["init"], 1), (&["check"], 2)] {
+        let (code, text, log) = run(&site, arguments);
+        let said = format!("{text}{log}");
+        assert_eq!(code, Some(expected), "{said}");
+        for part in
+            [REFUSED, "no other server of the conninfo can be used: connecting", "history/00000002.history out of the store"]
+        {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+    assert_eq!(listed(&site).len(), before);
+}
