@@ -103,6 +103,12 @@ fn cluster_lines(cluster: &ClusterStatus) -> Vec<String> {
         lines.push(format!("  NOT RECOVERABLE: {why}; run 'holdfast backup {}'", cluster.resource));
     }
     lines.extend(cluster.windows.iter().map(window_line));
+    if let Some(newest) = cluster.newest_timeline.filter(|_| !cluster.windows.is_empty() && cluster.present().is_none()) {
+        lines.push(format!(
+            "  TIMELINE {newest} IS NOT RECOVERABLE: no base backup leads to it; run 'holdfast backup {}'",
+            cluster.resource
+        ));
+    }
     if let Some(commit) = cluster.last_commit {
         lines.push(format!("  last commit stored: {}", seconds(commit)));
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::windows::{BackupFacts, TimelineFacts, Window, windows};
+use super::windows::{BackupFacts, TimelineFacts, Window, newest_stored, windows};
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId, WalFileName};
 use crate::repository::{
@@ -25,9 +25,11 @@ pub struct ClusterStatus {
     pub system_id: SystemId,
     /// When this was found out.
     pub proven_at: Timestamp,
-    /// The spans it can be restored to, the oldest first.
+    /// The spans it can be restored to, by their ends: that on the newest timeline, or of one timeline that of the highest position, is the last.
     pub windows: Vec<Window>,
-    /// The last stored commit that lies in the last window.
+    /// The newest timeline of which WAL is stored.
+    pub newest_timeline: Option<TimelineId>,
+    /// The last stored commit that lies in the last window, if that ends on the newest timeline.
     pub last_commit: Option<Timestamp>,
     /// How many backups the catalog lists.
     pub backups: usize,
@@ -53,6 +55,14 @@ pub struct Noted<T> {
     /// The record.
     #[serde(flatten)]
     pub record: T,
+}
+
+impl ClusterStatus {
+    /// The window that ends on the newest timeline of which WAL is stored; none where no backup leads there.
+    #[must_use]
+    pub fn present(&self) -> Option<&Window> {
+        self.windows.last().filter(|window| Some(window.timeline) == self.newest_timeline)
+    }
 }
 
 impl<T> Noted<T> {
@@ -90,7 +100,8 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
     let missing_histories = timelines.keys().filter(unknown).copied().collect();
     let facts: Vec<BackupFacts> = backups.iter().map(BackupFacts::from).collect();
     let mut windows = windows(&facts, &timelines);
-    let last_commit = match windows.last_mut() {
+    let newest_timeline = newest_stored(&timelines);
+    let last_commit = match windows.last_mut().filter(|window| Some(window.timeline) == newest_timeline) {
         Some(window) => last_commit(&archive, window, &mut damaged).await?,
         None => None,
     };
@@ -99,6 +110,7 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
         system_id: lineage.system_id,
         proven_at: in_milliseconds(clock::now()),
         windows,
+        newest_timeline,
         last_commit,
         backups: backups.len(),
         newest_backup: backups.last().cloned(),

@@ -56,7 +56,8 @@ pub struct Window {
     pub cut: bool,
 }
 
-/// The windows of all backups, the oldest first; backups from which the same end is reached share one.
+/// The windows of all backups, in the order of their ends: the last one ends on the newest timeline that any backup leads to, whichever backup
+/// is the newest. Backups from which the same end is reached share one.
 #[must_use]
 pub fn windows(backups: &[BackupFacts], timelines: &BTreeMap<TimelineId, TimelineFacts>) -> Vec<Window> {
     let mut windows: Vec<Window> = Vec::new();
@@ -76,6 +77,7 @@ pub fn windows(backups: &[BackupFacts], timelines: &BTreeMap<TimelineId, Timelin
             cut: reach.cut,
         });
     }
+    windows.sort_by_key(|window| (window.timeline, window.to));
     windows
 }
 
@@ -92,7 +94,7 @@ fn reach(timeline: TimelineId, needed: &Range<Lsn>, timelines: &BTreeMap<Timelin
     let stretch = facts.stretches.iter().find(|stretch| stretch.start <= needed.start && needed.end <= stretch.end)?;
     // PostgreSQL follows the newest timeline, so the highest child that forked off within reach wins.
     let children = timelines.iter().rev().filter_map(|(child, facts)| match facts.parent {
-        Some((parent, fork)) if parent == timeline && needed.end <= fork && fork <= stretch.end => Some((*child, fork)),
+        Some((parent, fork)) if parent == timeline && needed.end <= fork && joins(stretch, fork, facts) => Some((*child, fork)),
         _ => None,
     });
     for (child, fork) in children {
@@ -102,6 +104,19 @@ fn reach(timeline: TimelineId, needed: &Range<Lsn>, timelines: &BTreeMap<Timelin
     }
     let cut = facts.stretches.last().is_some_and(|last| last.start > stretch.end);
     Some(Reach { timeline, to: stretch.end, cut })
+}
+
+/// Whether what is stored of a child goes on where a stretch of its parent ends: its first segment holds a copy of what the parent wrote
+/// to it before the fork.
+fn joins(stretch: &Range<Lsn>, fork: Lsn, child: &TimelineFacts) -> bool {
+    let copied = |copy: &Range<Lsn>| copy.start <= stretch.end && copy.start <= fork && fork <= copy.end;
+    fork <= stretch.end || child.stretches.iter().any(copied)
+}
+
+/// The newest timeline of which WAL is stored: the one that the cluster lives on, as far as the repository knows.
+#[must_use]
+pub fn newest_stored(timelines: &BTreeMap<TimelineId, TimelineFacts>) -> Option<TimelineId> {
+    timelines.iter().rev().find(|(_, facts)| !facts.stretches.is_empty()).map(|(timeline, _)| *timeline)
 }
 
 #[cfg(test)]
@@ -148,5 +163,29 @@ mod tests {
         let timelines = [(1, facts(None, &[(0, 90)])), (2, facts(Some((1, 40)), &[(32, 70)])), (3, facts(Some((1, 95)), &[]))];
         assert_eq!(ends(&[backup(1, 1, 10..20)], &timelines), [(1, 20, 2, 70, false)]);
         assert_eq!(ends(&[backup(1, 1, 50..60)], &timelines), [(1, 60, 1, 90, false)]);
+    }
+
+    #[test]
+    fn the_last_window_ends_on_the_newest_timeline_whichever_backup_is_the_newest() {
+        let timelines = [(1, facts(None, &[(0, 90)])), (2, facts(Some((1, 40)), &[(32, 70)]))];
+        let backups = [backup(1, 1, 10..20), backup(2, 1, 50..60)];
+        assert_eq!(ends(&backups, &timelines), [(1, 60, 1, 90, false), (1, 20, 2, 70, false)]);
+    }
+
+    #[test]
+    fn the_first_segment_of_a_timeline_holds_what_its_parent_wrote_to_it() {
+        let timelines = [(1, facts(None, &[(0, 32)])), (2, facts(Some((1, 40)), &[(32, 70)]))];
+        assert_eq!(ends(&[backup(1, 1, 10..20)], &timelines), [(1, 20, 2, 70, false)]);
+        let timelines = [(1, facts(None, &[(0, 31)])), (2, facts(Some((1, 40)), &[(32, 70)]))];
+        assert_eq!(ends(&[backup(1, 1, 10..20)], &timelines), [(1, 20, 1, 31, false)]);
+    }
+
+    #[test]
+    fn the_newest_timeline_is_one_of_which_wal_is_stored() {
+        let newest = |timelines: &[(u32, TimelineFacts)]| {
+            newest_stored(&timelines.iter().map(|(id, facts)| (TimelineId(*id), facts.clone())).collect())
+        };
+        let timelines = [(1, facts(None, &[(0, 90)])), (2, facts(Some((1, 40)), &[(32, 70)])), (3, facts(Some((2, 65)), &[]))];
+        assert_eq!((newest(&timelines), newest(&[])), (Some(TimelineId(2)), None));
     }
 }

@@ -87,3 +87,67 @@ fn where_only_the_demoted_server_answers_nothing_is_backed_up_and_it_is_said_why
     }
     assert_eq!(listed(&site).len(), before);
 }
+
+/// The time of the last commit that `status` shows, on which timeline the last window ends, and whether the text says so.
+fn last_commit(site: &Site) -> (Option<String>, Option<u64>, String) {
+    let status: serde_json::Value = serde_json::from_str(&site.holdfast.run(&["status", "--output", "json"])).expect("JSON");
+    let cluster = &status["clusters"][0];
+    let window = cluster["windows"].as_array().and_then(|windows| windows.last().cloned());
+    let timeline = window.and_then(|window| window["timeline"].as_u64());
+    (cluster["last_commit"].as_str().map(str::to_owned), timeline, site.holdfast.run(&["status"]))
+}
+
+/// A base backup of the old primary that is newer than the promotion, and a standby that writes on timeline 2 into the same store.
+fn with_a_backup_of_the_dead_branch(before_too: bool) -> (Site, Cluster) {
+    let primary = server(&Installation::newest()).start();
+    primary.pgbench(&["-i", "-s", "1", "-q"]);
+    let standby = primary.standby();
+    let site = Site::new(&primary, "");
+    site.holdfast.start_agent();
+    if before_too {
+        site.holdfast.run(&["backup", "postgres/main"]);
+    }
+    standby.wait_for_replay_of(&primary, DEADLINE);
+    site.wait_for(end_of_wal(&primary));
+    standby.promote();
+    primary.pgbench(&["-c", "1", "-t", "100"]);
+    site.holdfast.run(&["backup", "postgres/main"]);
+    site.wait_for(end_of_wal(&primary));
+    assert!(site.holdfast.terminate().success());
+    primary.kill9();
+    site.configure(&standby.conninfo(), "");
+    standby.sql("CREATE TABLE lives AS SELECT generate_series(1, 10) n");
+    site.holdfast.start_agent();
+    is_streamed(&site, &standby);
+    (site, standby)
+}
+
+#[test]
+fn a_newer_backup_of_the_dead_branch_hides_nothing_of_the_live_one() {
+    let (site, standby) = with_a_backup_of_the_dead_branch(true);
+    let (first, timeline, text) = last_commit(&site);
+    assert!(first.is_some() && timeline == Some(2), "{text}");
+    // Far past the end of the dead branch.
+    standby.pgbench(&["-i", "-s", "5", "-q"]);
+    is_streamed(&site, &standby);
+    let (second, timeline, text) = last_commit(&site);
+    assert!(second > first && timeline == Some(2), "{first:?} {second:?} {text}");
+    let (code, text, _) = run(&site, &["check"]);
+    assert!(!text.contains("CRITICAL"), "{code:?} {text}");
+    let window = text.lines().find(|line| line.contains("can be restored from")).expect("a window");
+    assert!(window.starts_with("ok") && window.ends_with("on timeline 2"), "{text}");
+}
+
+#[test]
+fn where_backups_of_the_dead_branch_are_all_there_is_the_live_one_is_not_called_recoverable() {
+    let (site, standby) = with_a_backup_of_the_dead_branch(false);
+    let (commit, _, text) = last_commit(&site);
+    assert!(commit.is_none() && text.contains("TIMELINE 2 IS NOT RECOVERABLE"), "{text}");
+    let (code, text, _) = run(&site, &["check"]);
+    let critical: Vec<&str> = text.lines().filter(|line| line.starts_with("CRITICAL")).collect();
+    assert!(code == Some(2) && matches!(critical[..], [one] if one.contains("no base backup leads to it")), "{text}");
+    site.holdfast.run(&["backup", "postgres/main"]);
+    is_streamed(&site, &standby);
+    let (commit, timeline, text) = last_commit(&site);
+    assert!(commit.is_some() && timeline == Some(2) && !text.contains("NOT RECOVERABLE"), "{text}");
+}

@@ -5,6 +5,7 @@ use super::server::{Server, check_server};
 use super::{Finding, Level};
 use crate::config::Postgres;
 use crate::operations::status::{ClusterStatus, Noted, cluster_status};
+use crate::operations::windows::Window;
 use crate::pg::{Lsn, TimelineId};
 use crate::pgwire::{ConnInfo, SlotName, SlotState, SqlConnection, SystemIdentity, WalStatus};
 use crate::repository::{Conflict, Damaged, Gap, Repository, ResourceName};
@@ -136,7 +137,7 @@ async fn check_stored(
 
 /// A slot is moved by whoever streams from it. What it was moved past and is not stored may be gone from the server already.
 fn judge_told(object: &str, status: &ClusterStatus, told: Option<Lsn>) -> Option<Finding> {
-    let (window, told) = (status.windows.last()?, told?);
+    let (window, told) = (status.present()?, told?);
     // Where stored WAL is missing or damaged that is another finding.
     (told > window.to && !window.cut).then(|| {
         let found = format!(
@@ -198,7 +199,15 @@ fn judge_windows(object: &str, status: &ClusterStatus, server: Option<Lsn>) -> V
     let Some(window) = status.windows.last() else {
         return bad(Level::Critical, "no base backup has all the WAL that it needs".to_owned(), &backup);
     };
-    let mut findings = vec![Finding::ok(object, format!("can be restored from {} to {}", window.from, window.to))];
+    if let Some(newest) = status.newest_timeline.filter(|newest| *newest > window.timeline) {
+        let Window { timeline, to, .. } = window;
+        let found = format!(
+            "WAL of timeline {newest} is stored, and no base backup leads to it: it can be restored to {to} on timeline {timeline} only"
+        );
+        return bad(Level::Critical, found, &backup);
+    }
+    let Window { from, to, timeline, .. } = window;
+    let mut findings = vec![Finding::ok(object, format!("can be restored from {from} to {to} on timeline {timeline}"))];
     if window.cut {
         findings.extend(bad(
             Level::Critical,
