@@ -100,6 +100,54 @@ fn promotions_that_were_missed_are_made_up_for() {
     assert!(site.receiver().is_some_and(|status| status.gaps.is_empty()));
 }
 
+/// What `verify` says of the WAL, and how it ends.
+fn verified(site: &Site, arguments: &[&str]) -> (serde_json::Value, Option<i32>) {
+    let output = site.holdfast.try_run(&[&["verify", "--output", "json", "-q"], arguments].concat());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
+    (report["wal"].clone(), output.status.code())
+}
+
+#[test]
+fn what_was_written_before_the_first_backup_is_not_missed_and_what_comes_after_it_is() {
+    let first = server(&Installation::newest()).start();
+    first.pgbench(&["-i", "-s", "1", "-q"]);
+    let second = first.standby();
+    second.wait_for_replay_of(&first, DEADLINE);
+    second.promote();
+    second.switch_wal();
+    second.sql("CHECKPOINT");
+    let third = second.standby();
+    third.wait_for_replay_of(&second, DEADLINE);
+    third.promote();
+    third.sql("CREATE TABLE t AS SELECT generate_series(1, 1000) i");
+    third.switch_wal();
+    third.sql("CHECKPOINT");
+    let site = Site::new(&third, "");
+    site.holdfast.start_agent();
+    site.holdfast.run(&["backup", "-q"]);
+    for arguments in [&[][..], &["--deep"]] {
+        let (wal, code) = verified(&site, arguments);
+        let timelines: Vec<_> = wal.as_array().expect("a list").iter().map(|wal| wal["timeline"].as_u64()).collect();
+        assert_eq!((timelines, code), (vec![Some(3)], Some(0)), "{wal:#}");
+    }
+    history_is_stored(&site, &third, 2);
+    for rows in ["1", "2"] {
+        third.sql(&format!("INSERT INTO t VALUES ({rows})"));
+        third.switch_wal();
+    }
+    let missing = third.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    third.sql("INSERT INTO t VALUES (3)");
+    third.switch_wal();
+    third.sql("INSERT INTO t VALUES (4)");
+    site.wait_for(end_of_wal(&third));
+    assert!(site.holdfast.terminate().success());
+    assert_eq!(verified(&site, &[]).1, Some(0));
+    let folder = site.store().join("postgres/main/wal").join(third.system_identifier()).join(&missing[..16]);
+    std::fs::remove_file(folder.join(&missing)).expect("remove a segment");
+    let (wal, code) = verified(&site, &[]);
+    assert!(code == Some(1) && wal[0]["damage"][0]["detail"].to_string().contains("is not there"), "{wal:#}");
+}
+
 #[test]
 fn a_dead_fork_is_kept_and_told_of() {
     let installation = Installation::newest();

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::operations::status::Noted;
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentNumber, TimelineId};
-use crate::repository::{BackupEntry, Gap, Result, WalArchive};
+use crate::repository::{BackupEntry, Gap, PostgresBackup, Result, WalArchive};
 use crate::resources::postgres::archive::coverage::holes;
 use crate::resources::postgres::archive::inventory::stretches;
 
@@ -57,13 +57,23 @@ impl Known {
         Ok(Span { timeline, from, to, holes: missing.into_iter().map(|hole| Lsn(hole.start)..Lsn(hole.end)).collect() })
     }
 
-    /// From where on a timeline's WAL is of use; `None` where no backup leads to it.
-    fn begins(&self, timeline: TimelineId) -> Option<Lsn> {
-        let backups = self.backups.iter().map(BackupEntry::postgres).filter(|detail| detail.timeline == timeline);
-        let fork = self.parent(timeline).map(|(_, fork)| fork);
-        let first = backups.map(|detail| detail.start_lsn).chain(fork).min()?;
+    /// From where on a timeline's WAL is of use; `None` where no backup leads to it or along it.
+    pub(super) fn begins(&self, timeline: TimelineId) -> Option<Lsn> {
+        let first = self.backups.iter().filter_map(|backup| self.needed_from(timeline, backup.postgres())).min()?;
         // What lies below a horizon was removed by retention, but for what single backups need: they are verified with it.
         Some(self.horizons.get(&timeline).map_or(first, |below| first.max(*below)))
+    }
+
+    /// From where on a backup needs a timeline's WAL, to be recovered to the end of any timeline that it leads to. What was written before
+    /// the first backup, or on timelines that were left before it, may never have been stored here: nothing needs it.
+    fn needed_from(&self, timeline: TimelineId, backup: &PostgresBackup) -> Option<Lsn> {
+        let is_known = self.histories.iter().any(|history| history.timeline() == backup.timeline);
+        let own = TimelineHistory::without_ancestors(backup.timeline);
+        let ways = self.histories.iter().chain((!is_known).then_some(&own));
+        let leading = ways.filter(|way| way.reaches(backup.timeline, backup.stop_lsn));
+        let spans = leading.flat_map(TimelineHistory::spans).filter(|span| span.timeline == timeline);
+        let needed = spans.filter(|span| span.end.is_none_or(|end| end > backup.start_lsn));
+        needed.map(|span| span.start.max(backup.start_lsn)).min()
     }
 
     fn parent(&self, timeline: TimelineId) -> Option<(TimelineId, Lsn)> {

@@ -1,12 +1,15 @@
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::*;
-use crate::codec::Compression;
+use crate::codec::{Compression, FrameIndex};
+use crate::pg::history::TimelineHistory;
 use crate::pg::records::{Activity, FirstRecord};
 use crate::pg::{SegmentName, SegmentNumber, SegmentSize, WalFileName};
-use crate::repository::{NewLineage, Repository, WalAbout, WalArchive, WalSource};
+use crate::repository::{Detail, FramedObject, NewLineage, PostgresBackup, Repository, WalAbout, WalArchive, WalSource};
 use crate::storage::FileStore;
 use crate::sys::clock;
 
@@ -41,17 +44,67 @@ impl Scene {
         self.archive.put_file(WalFileName::Segment(name), Bytes::from(vec![0; 100]), &about).await.unwrap();
     }
 
+    fn known(&self, backups: Vec<BackupEntry>, histories: Vec<TimelineHistory>) -> Known {
+        Known { archive: self.archive.clone(), backups, gaps: Vec::new(), histories, horizons: BTreeMap::new() }
+    }
+
     async fn verify(&self, reading: Reading) -> VerifiedWal {
-        let known = Known {
-            archive: self.archive.clone(),
-            backups: Vec::new(),
-            gaps: Vec::new(),
-            histories: Vec::new(),
-            horizons: std::collections::BTreeMap::new(),
-        };
+        let known = self.known(Vec::new(), Vec::new());
         let span = known.span(TimelineId(1), Lsn(3 * MB + 100)).await.unwrap();
         walk::verify(&self.run, &known, &span, reading).await.unwrap()
     }
+}
+
+/// A backup of a timeline that needs this WAL to be consistent.
+fn backup(timeline: u32, needs: Range<u64>) -> BackupEntry {
+    let detail = PostgresBackup {
+        system_id: SystemId(7),
+        timeline: TimelineId(timeline),
+        start_lsn: Lsn(needs.start),
+        stop_lsn: Lsn(needs.end),
+        server_version: 170_000,
+        wal_segment_bytes: SegmentSize::try_from(MB).unwrap(),
+        data_directory_mode: "0700".to_owned(),
+        data_checksums: true,
+        label: String::new(),
+        compression: Compression::default(),
+        manifest: FramedObject { name: "a".to_owned(), frames: FrameIndex::default() },
+        tablespaces: Vec::new(),
+        files: 1,
+    };
+    BackupEntry {
+        format: BackupEntry::FORMAT,
+        id: BackupId::new(clock::now(), needs.start),
+        resource: "postgres/main".parse().unwrap(),
+        started_at: clock::now(),
+        finished_at: clock::now(),
+        made_by: "test".to_owned(),
+        plain_bytes: 1,
+        stored_bytes: 1,
+        objects: Vec::new(),
+        detail: Detail::Postgres(detail),
+    }
+}
+
+/// Timeline 2, which left 1 at 10, and timeline 3, which left 2 at 20.
+fn promotions() -> Vec<TimelineHistory> {
+    let parse = |timeline, text: &str| TimelineHistory::parse(TimelineId(timeline), text.as_bytes()).unwrap();
+    vec![parse(2, "1\t0/A\tpromoted\n"), parse(3, "1\t0/A\tpromoted\n2\t0/14\tpromoted\n")]
+}
+
+#[tokio::test]
+async fn wal_is_of_use_from_the_first_backup_on_along_every_timeline_that_it_leads_to() {
+    let scene = Scene::new().await;
+    let begins = |backups: Vec<BackupEntry>| {
+        let known = scene.known(backups, promotions());
+        [1, 2, 3].map(|timeline| known.begins(TimelineId(timeline)).map(|from| from.0))
+    };
+    assert_eq!(begins(vec![backup(3, 50..60)]), [None, None, Some(50)], "what was before it came was never stored here");
+    assert_eq!(begins(vec![backup(1, 5..6), backup(3, 50..60)]), [Some(5), Some(10), Some(20)]);
+    assert_eq!(begins(vec![backup(2, 12..13)]), [None, Some(12), Some(20)]);
+    assert_eq!(begins(vec![backup(2, 25..26)]), [None, Some(25), None], "the third timeline was forked off before it");
+    assert_eq!(begins(vec![backup(3, 18..22)]), [None, Some(18), Some(20)], "its checkpoint lies before the promotion");
+    assert_eq!(begins(vec![backup(4, 50..60)]), [None, None, None], "a timeline that is not stored leads nowhere");
 }
 
 #[tokio::test]
