@@ -10,12 +10,13 @@ use super::{Result, keys, record};
 use crate::pg::{Lsn, TimelineId};
 use crate::storage::list_all;
 
-/// WAL of a timeline that lies below a position, and is not stored, was removed by retention.
+/// WAL of a timeline that lies below a position, and is not stored, was removed by retention. It never lies above what is kept so that
+/// a backup can be recovered to the end of a timeline; what single backups need to be consistent may lie below it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Horizon {
     /// The timeline.
     pub timeline: TimelineId,
-    /// The position: the first byte of a segment.
+    /// The position: the first byte of a segment. 0/0 where only backups have gone: then no WAL was removed for them yet.
     pub below: Lsn,
     /// When it was recorded.
     pub made_at: Timestamp,

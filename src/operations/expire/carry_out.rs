@@ -12,7 +12,7 @@ use super::gather::{archive_of, gather};
 use super::measure::{Doomed, Goes, measure, measure_one};
 use super::plan::{ExpirePlan, WalDecision, decide};
 use super::protection::{Protection, break_dead, in_force};
-use crate::pg::SegmentNumber;
+use crate::pg::Lsn;
 use crate::repository::{
     Acquired, BackupEntry, BackupId, Detail, HeldLease, Horizon, LeaseName, Needed, Protects, Repository, ResourceName,
     StoreClock, Terms, WalArchive,
@@ -172,13 +172,13 @@ impl Run<'_> {
         }
     }
 
-    /// Records that a base backup has had its time: from then on WAL below it is known to be retention's, also in a run after a kill.
+    /// Records that a base backup of its timeline has had its time: from then on WAL may go, also in a run after a kill. Up to where is
+    /// not said before it goes: an older backup may be kept that needs the WAL before this one, to get to a later timeline.
     async fn record_replaced(&self, entry: &BackupEntry) -> Result<()> {
         let Detail::Postgres(detail) = &entry.detail else { return Ok(()) };
         let Some(archive) = archive_of(self.repository, self.resource, detail.system_id).await? else { return Ok(()) };
-        let size = archive.segment_size();
-        let below = SegmentNumber::containing(detail.start_lsn, size).start(size);
-        Ok(archive.put_horizon(&Horizon { timeline: detail.timeline, below, made_at: clock::now() }).await?)
+        let horizon = Horizon { timeline: detail.timeline, below: Lsn::INVALID, made_at: clock::now() };
+        Ok(archive.put_horizon(&horizon).await?)
     }
 
     async fn remove_content(&self, id: &BackupId, clock: &StoreClock) -> Result<()> {

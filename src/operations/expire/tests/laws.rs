@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::world::{Event, World, size};
 use crate::config::{Keep, Period};
-use crate::operations::expire::{ExpirePlan, Rules, decide};
+use crate::operations::expire::{ExpirePlan, Need, Rules, decide};
 use crate::pg::Lsn;
 use crate::repository::{BackupId, Protects};
 
@@ -72,6 +72,12 @@ fn expire(world: &mut World, rules: &Rules) -> Result<(), TestCaseError> {
     for (system_id, timeline, number) in &gone {
         let horizon = world.horizons.get(&(*system_id, *timeline)).copied().unwrap_or_default();
         prop_assert!(number.end(size()) <= horizon, "what is gone lies below a horizon");
+    }
+    for wal in &plan.wal {
+        let Need::From(from) = wal.needs.need else { continue };
+        let horizon_of = |world: &World| world.horizons.get(&(wal.system_id, wal.timeline)).copied().unwrap_or_default();
+        let risen = horizon_of(world) > horizon_of(&before);
+        prop_assert!(!risen || horizon_of(world) <= from, "the horizon rises above {from}, from where on WAL is needed");
     }
     let again = decide(&"postgres/main".parse().expect("a name"), &world.facts(), rules);
     prop_assert!(again.backups.iter().all(|backup| backup.keep), "a second look removes no more: {again:?}");

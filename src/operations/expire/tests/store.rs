@@ -354,6 +354,26 @@ fn a_backup_that_is_being_restored_stays_with_its_wal() {
     });
 }
 
+#[test]
+fn no_horizon_lies_above_what_is_needed_because_a_later_backup_has_gone() {
+    run(async {
+        let mut bench = Bench::new().await;
+        bench.write(2).await;
+        let first = bench.back_up().await.unwrap();
+        bench.write(2).await;
+        let second = bench.back_up().await.unwrap();
+        bench.write(2).await;
+        let third = bench.back_up().await.unwrap();
+        let lease = protect_backup(&bench.backups, &first).await.unwrap();
+        let removed = bench.expire(1).await.unwrap().removed.unwrap();
+        assert_eq!((removed.backups, bench.listed().await), (1, BTreeSet::from([first, third])), "{second} goes");
+        assert_eq!(bench.archive.horizons().await.unwrap()[&TimelineId(1)], Lsn(3 << 20), "where the first one begins");
+        lease.expect("a store that can be written to").release().await;
+        bench.expire(1).await.unwrap();
+        assert_eq!(bench.archive.horizons().await.unwrap()[&TimelineId(1)], Lsn(9 << 20), "where the third one begins");
+    });
+}
+
 /// A restore that begins at the very moment at which its backup is taken off the catalog.
 #[test]
 fn a_restore_and_retention_at_once_are_never_both_right() {

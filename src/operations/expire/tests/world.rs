@@ -190,9 +190,7 @@ impl World {
     pub(super) fn apply(&mut self, plan: &ExpirePlan) -> BTreeSet<Place> {
         let stays = |id: &BackupId| plan.backups.iter().any(|decision| decision.id == *id && decision.keep);
         for base in self.backups.iter().filter(|backup| !stays(&backup.id)).filter_map(|backup| backup.base.as_ref()) {
-            let below = SegmentNumber::containing(base.needs.start, size()).start(size());
-            let horizon = self.horizons.entry((base.system_id, base.timeline)).or_default();
-            *horizon = below.max(*horizon);
+            self.horizons.entry((base.system_id, base.timeline)).or_default();
         }
         self.backups.retain(|backup| stays(&backup.id));
         let mut gone = BTreeSet::new();
