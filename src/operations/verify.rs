@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::status::records;
 use crate::pg::{Lsn, SystemId, TimelineId};
-use crate::repository::{BackupEntry, BackupId, Damaged, Lineage, ResourceName};
+use crate::repository::{BackupEntry, BackupId, Damaged, Lineage, ResourceName, WalArchive};
 use crate::resources::postgres::restore::gather::histories;
 use crate::resources::{Result, Run};
 use span::{Known, Span};
@@ -111,8 +111,10 @@ pub struct Found {
 pub async fn verify_wal(run: &Run, resource: &ResourceName, reading: Reading) -> Result<Found> {
     let lineages = run.repository.lineages(resource).await?;
     let mut found = Found { damaged: lineages.damaged, ..Found::default() };
+    let newest = lineages.records.last().map(|lineage| lineage.system_id);
     for lineage in lineages.records {
-        verify_lineage(run, resource, &lineage, reading, &mut found).await?;
+        let is_newest = newest == Some(lineage.system_id);
+        verify_lineage(run, resource, (&lineage, is_newest), reading, &mut found).await?;
     }
     Ok(found)
 }
@@ -120,7 +122,7 @@ pub async fn verify_wal(run: &Run, resource: &ResourceName, reading: Reading) ->
 async fn verify_lineage(
     run: &Run,
     resource: &ResourceName,
-    lineage: &Lineage,
+    (lineage, is_newest): (&Lineage, bool),
     reading: Reading,
     found: &mut Found,
 ) -> Result<()> {
@@ -133,6 +135,7 @@ async fn verify_lineage(
         gaps: noted.gaps,
         histories: histories.records,
         horizons: archive.horizons().await?,
+        newest: if is_newest { newest_timeline(&archive).await? } else { None },
         archive,
     };
     let spans = known.spans().await?;
@@ -141,4 +144,14 @@ async fn verify_lineage(
         found.wal.push(walk::verify(run, &known, &span, reading).await?);
     }
     Ok(())
+}
+
+/// The newest timeline that WAL is stored of, not its history alone.
+async fn newest_timeline(archive: &WalArchive) -> Result<Option<TimelineId>> {
+    for timeline in archive.timelines().await?.into_iter().rev() {
+        if !archive.list_last_group(timeline).await?.is_empty() {
+            return Ok(Some(timeline));
+        }
+    }
+    Ok(None)
 }

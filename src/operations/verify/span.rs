@@ -1,5 +1,6 @@
 //! Which WAL has to be there, from what is listed alone.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -17,6 +18,8 @@ pub(super) struct Known {
     pub gaps: Vec<Noted<Gap>>,
     pub histories: Vec<TimelineHistory>,
     pub horizons: BTreeMap<TimelineId, Lsn>,
+    /// The newest timeline that WAL is stored of, where this is the cluster that is written.
+    pub newest: Option<TimelineId>,
 }
 
 /// The WAL of one timeline that something leads to.
@@ -57,23 +60,31 @@ impl Known {
         Ok(Span { timeline, from, to, holes: missing.into_iter().map(|hole| Lsn(hole.start)..Lsn(hole.end)).collect() })
     }
 
-    /// From where on a timeline's WAL is of use; `None` where no backup leads to it or along it.
+    /// From where on a timeline's WAL is of use; `None` where no backup leads to it or along it. What was written before the first backup, or
+    /// on timelines that were left before it, may never have been stored here: nothing needs it.
     pub(super) fn begins(&self, timeline: TimelineId) -> Option<Lsn> {
-        let first = self.backups.iter().filter_map(|backup| self.needed_from(timeline, backup.postgres())).min()?;
+        let ways = self.backups.iter().flat_map(|backup| self.ways(backup).map(move |way| (way, backup)));
+        let first = ways.filter_map(|(way, backup)| needed_from(timeline, &way, backup.postgres())).min()?;
         // What lies below a horizon was removed by retention, but for what single backups need: they are verified with it.
-        Some(self.horizons.get(&timeline).map_or(first, |below| first.max(*below)))
+        let left = self.horizons.get(&timeline).map_or(first, |below| first.max(*below));
+        let living = self.living().and_then(|(way, backup)| needed_from(timeline, &way, backup.postgres()));
+        Some(living.map_or(left, |living| living.min(left)))
     }
 
-    /// From where on a backup needs a timeline's WAL, to be recovered to the end of any timeline that it leads to. What was written before
-    /// the first backup, or on timelines that were left before it, may never have been stored here: nothing needs it.
-    fn needed_from(&self, timeline: TimelineId, backup: &PostgresBackup) -> Option<Lsn> {
-        let is_known = self.histories.iter().any(|history| history.timeline() == backup.timeline);
-        let own = TimelineHistory::without_ancestors(backup.timeline);
-        let ways = self.histories.iter().chain((!is_known).then_some(&own));
-        let leading = ways.filter(|way| way.reaches(backup.timeline, backup.stop_lsn));
-        let spans = leading.flat_map(TimelineHistory::spans).filter(|span| span.timeline == timeline);
-        let needed = spans.filter(|span| span.end.is_none_or(|end| end > backup.start_lsn));
-        needed.map(|span| span.start.max(backup.start_lsn)).min()
+    /// The timelines that a backup leads to, with their ancestors.
+    fn ways<'a>(&'a self, backup: &'a BackupEntry) -> impl Iterator<Item = Cow<'a, TimelineHistory>> {
+        let detail = backup.postgres();
+        let own = self.histories.iter().all(|history| history.timeline() != detail.timeline);
+        let own = own.then(|| Cow::Owned(TimelineHistory::without_ancestors(detail.timeline)));
+        let ways = self.histories.iter().map(Cow::Borrowed).chain(own);
+        ways.filter(|way| way.reaches(detail.timeline, detail.stop_lsn))
+    }
+
+    /// The newest timeline, and the last backup that leads to it: retention keeps both, and all between them, whatever a horizon says.
+    fn living(&self) -> Option<(Cow<'_, TimelineHistory>, &BackupEntry)> {
+        let newest = self.newest?;
+        let way_of = |backup| self.ways(backup).find(|way| way.timeline() == newest).map(|way| (way, backup));
+        self.backups.iter().filter_map(way_of).max_by_key(|(_, backup)| backup.postgres().stop_lsn)
     }
 
     fn parent(&self, timeline: TimelineId) -> Option<(TimelineId, Lsn)> {
@@ -98,4 +109,10 @@ impl Known {
     pub(super) fn gap(&self, timeline: TimelineId, range: &Range<Lsn>) -> Option<&Noted<Gap>> {
         self.gaps.iter().find(|gap| gap.record.cuts(timeline, range))
     }
+}
+
+/// From where on a backup needs the WAL of one timeline, to be recovered to the end of another one that it leads to.
+fn needed_from(timeline: TimelineId, way: &TimelineHistory, backup: &PostgresBackup) -> Option<Lsn> {
+    let span = way.spans().into_iter().find(|span| span.timeline == timeline)?;
+    span.end.is_none_or(|end| end > backup.start_lsn).then(|| span.start.max(backup.start_lsn))
 }

@@ -9,7 +9,7 @@ use crate::codec::{Compression, FrameIndex};
 use crate::pg::history::TimelineHistory;
 use crate::pg::records::{Activity, FirstRecord};
 use crate::pg::{SegmentName, SegmentNumber, SegmentSize, WalFileName};
-use crate::repository::{Detail, FramedObject, NewLineage, PostgresBackup, Repository, WalAbout, WalArchive, WalSource};
+use crate::repository::{Detail, FramedObject, NewLineage, PostgresBackup, Repository, WalAbout, WalSource};
 use crate::storage::FileStore;
 use crate::sys::clock;
 
@@ -45,7 +45,7 @@ impl Scene {
     }
 
     fn known(&self, backups: Vec<BackupEntry>, histories: Vec<TimelineHistory>) -> Known {
-        Known { archive: self.archive.clone(), backups, gaps: Vec::new(), histories, horizons: BTreeMap::new() }
+        Known { archive: self.archive.clone(), backups, gaps: Vec::new(), histories, horizons: BTreeMap::new(), newest: None }
     }
 
     async fn verify(&self, reading: Reading) -> VerifiedWal {
@@ -105,6 +105,22 @@ async fn wal_is_of_use_from_the_first_backup_on_along_every_timeline_that_it_lea
     assert_eq!(begins(vec![backup(2, 25..26)]), [None, Some(25), None], "the third timeline was forked off before it");
     assert_eq!(begins(vec![backup(3, 18..22)]), [None, Some(18), Some(20)], "its checkpoint lies before the promotion");
     assert_eq!(begins(vec![backup(4, 50..60)]), [None, None, None], "a timeline that is not stored leads nowhere");
+}
+
+#[tokio::test]
+async fn what_the_newest_timeline_is_restored_from_is_of_use_whatever_a_horizon_says() {
+    let scene = Scene::new().await;
+    let begins = |newest: Option<u32>, backups: Vec<BackupEntry>| {
+        let mut known = scene.known(backups, promotions());
+        (known.newest, known.horizons) = (newest.map(TimelineId), BTreeMap::from([(TimelineId(2), Lsn(16))]));
+        [1, 2, 3].map(|timeline| known.begins(TimelineId(timeline)).map(|from| from.0))
+    };
+    let kept = || vec![backup(2, 12..13), backup(2, 25..26)];
+    assert_eq!(begins(None, kept()), [None, Some(16), Some(20)]);
+    assert_eq!(begins(Some(3), kept()), [None, Some(12), Some(20)], "nothing else leads to the third timeline");
+    assert_eq!(begins(Some(2), kept()), [None, Some(16), Some(20)], "the later one leads to the end of the second");
+    let replaced = || kept().into_iter().chain([backup(3, 30..31)]).collect();
+    assert_eq!(begins(Some(3), replaced()), [None, Some(16), Some(20)], "the third one has a backup of its own");
 }
 
 #[tokio::test]
