@@ -87,3 +87,32 @@ fn of_two_clones_that_write_one_segment_only_one_is_acknowledged_in_a_bucket_eit
     let cluster = server(&Installation::newest()).start();
     never_both(&Site::with_store(&store(&seaweed.endpoint()), &cluster.conninfo(), ""), &cluster);
 }
+
+#[test]
+fn a_base_backup_of_a_clone_is_not_listed_beside_the_wal_of_the_other() {
+    let cluster = server(&Installation::newest()).start();
+    cluster.pgbench(&["-i", "-s", "1", "-q"]);
+    let site = Site::new(&cluster, "");
+    site.holdfast.start_agent();
+    site.wait_for(crate::site::end_of_wal(&cluster));
+    let scratch = Scratch::new();
+    let clone = hot_clone(&cluster, &scratch);
+    // The original goes on, far enough that the WAL of a backup of the clone seems to be stored.
+    for _ in 0..2 {
+        cluster.pgbench(&["-t", "200"]);
+        cluster.switch_wal();
+    }
+    site.wait_for(crate::site::end_of_wal(&cluster));
+    let refused = site.second_agent(&clone).try_run(&["backup"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("the stored WAL is not this server's") && said.contains("a resource name of its own"), "{said}");
+    let listed = || {
+        let text = site.holdfast.run(&["backups", "--output", "json"]);
+        let backups: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        backups["backups"].as_array().expect("backups").len()
+    };
+    assert_eq!(listed(), 0);
+    site.holdfast.run(&["backup"]);
+    assert_eq!(listed(), 1, "the original's is");
+}

@@ -159,21 +159,39 @@ impl Agreement {
                 None => self.archive.stored_of(offer.segment).await?,
             };
             let is_there = listed.contains(&offer.object);
-            let others = listed.into_iter().filter(|object| *object != offer.object && self.concerns(offer, object));
-            let compared = stream::iter(others).map(|object| self.compare(offer, object)).buffer_unordered(HASHES_AT_ONCE);
-            let compared: Vec<Comparison> = compared.try_collect().await?;
-            let mut vanished = false;
-            for comparison in compared {
-                match comparison {
-                    Comparison::Agrees(object) => self.remember_if_whole(offer, &object),
-                    Comparison::Vanished => vanished = true,
-                }
-            }
-            if !vanished {
+            if self.compare_all(offer, listed.into_iter().filter(|object| *object != offer.object)).await? {
                 return Ok(is_there);
             }
         }
         Err(Refusal::Moving(offer.segment))
+    }
+
+    /// Compares everything stored that overlaps with what a server has, without storing anything.
+    ///
+    /// # Errors
+    /// As `store`.
+    pub async fn compare_with_stored(&self, offer: &Offer) -> Result<(), Refusal> {
+        for _ in 0..LOOKS_MAX {
+            if self.compare_all(offer, self.archive.stored_of(offer.segment).await?).await? {
+                return Ok(());
+            }
+        }
+        Err(Refusal::Moving(offer.segment))
+    }
+
+    /// Whether all of them agree that concern what is offered; not where one vanished before it was compared.
+    async fn compare_all(&self, offer: &Offer, listed: impl IntoIterator<Item = WalObject>) -> Result<bool, Refusal> {
+        let concerned = listed.into_iter().filter(|object| self.concerns(offer, object));
+        let compared = stream::iter(concerned).map(|object| self.compare(offer, object)).buffer_unordered(HASHES_AT_ONCE);
+        let compared: Vec<Comparison> = compared.try_collect().await?;
+        let mut vanished = false;
+        for comparison in compared {
+            match comparison {
+                Comparison::Agrees(object) => self.remember_if_whole(offer, &object),
+                Comparison::Vanished => vanished = true,
+            }
+        }
+        Ok(!vanished)
     }
 
     fn concerns(&self, offer: &Offer, object: &WalObject) -> bool {

@@ -8,6 +8,7 @@ use crate::pg::tar::TarError;
 use crate::pg::{Lsn, TimelineId};
 use crate::pgwire;
 use crate::repository::{self, Leftover, PackArchive};
+use crate::resources::postgres::archive::{Contradiction, OriginError};
 
 /// The result of a part of a backup.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -75,12 +76,27 @@ pub enum Error {
         /// Whether WAL behind the hole is stored.
         hole: bool,
     },
+    /// The WAL that is stored, on which the backup would lean, was written by another server.
+    #[error(
+        "the stored WAL is not this server's: from {} on {} holds other bytes than the server has; the backup could not be restored with it",
+        .0.at, .0.stored
+    )]
+    OtherServer(Contradiction),
     /// The backup was cancelled.
     #[error("cancelled")]
     Cancelled,
     /// A worker ended without a result.
     #[error("a worker ended early: {0}")]
     Interrupted(String),
+}
+
+impl From<OriginError> for Error {
+    fn from(error: OriginError) -> Self {
+        match error {
+            OriginError::Server(error) => error.into(),
+            OriginError::Repository(error) => error.into(),
+        }
+    }
 }
 
 impl Error {
@@ -106,6 +122,10 @@ impl Error {
                  happens again"
             }
             Self::SegmentSize { .. } => "pg_resetwal changed it: run 'holdfast init --new-lineage' under a new resource name",
+            Self::OtherServer(_) => {
+                "this server is a copy of the one whose WAL is stored, or the other way round (a clone, a restored copy, an old primary): back \
+                 up that one, or give this one a resource name of its own"
+            }
             Self::TimelineChanged { .. } => "take the backup again, from the new primary",
             Self::WalMissing { hole: true, .. } => {
                 "WAL is missing from the repository, and what follows it is there: see 'holdfast status' for gaps, then take the backup again"

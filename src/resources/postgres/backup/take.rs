@@ -14,10 +14,11 @@ use super::receive::{Events, Received, Receiver};
 use super::source::Source;
 use super::tally::Comparison;
 use super::wal;
-use crate::pgwire::{BackupOptions, Checkpoint, ReplicationConnection, Tablespace};
+use crate::pgwire::{BackupOptions, BackupStream, Checkpoint, ReplicationConnection, Tablespace};
 use crate::repository::{
     self, BackupEntry, Detail, Draft, EntryKind, PackArchive, PackName, PostgresBackup, Repository, ResourceName,
 };
+use crate::resources::postgres::archive::{Origin, origin_of};
 
 /// What kind of backup is wanted.
 #[derive(Clone, Debug)]
@@ -91,7 +92,10 @@ pub async fn take(
         started = connection.base_backup(request.options()) => started.map_err(Error::from),
     };
     let made = match begun {
-        Ok(mut stream) => backup.make(&mut stream, &mut notices, cancelled).await,
+        Ok(mut stream) => match backup.make(&mut stream, &mut notices, cancelled).await {
+            Ok(entry) => backup.belongs_to_its_wal(entry, stream, &mut notices, cancelled).await,
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
     match made {
@@ -133,6 +137,30 @@ impl Backup<'_> {
             waited = waited => waited?,
         }
         self.entry(received, uploaded)
+    }
+
+    /// Sees whether the stored WAL, up to the end of the backup, is that of the server that it was taken of.
+    async fn belongs_to_its_wal(
+        &self,
+        entry: BackupEntry,
+        stream: BackupStream,
+        notices: &mut Vec<String>,
+        cancelled: &CancellationToken,
+    ) -> Result<BackupEntry> {
+        let Detail::Postgres(detail) = &entry.detail else { return Ok(entry) };
+        let archive = self.repository.wal(self.resource, &self.source.lineage);
+        let connection = stream.into_connection()?;
+        let origin = tokio::select! {
+            biased;
+            () = cancelled.cancelled() => return Err(Error::Cancelled),
+            origin = origin_of(&archive, connection, detail.timeline, detail.stop_lsn) => origin?,
+        };
+        match origin {
+            Origin::Same => {}
+            Origin::Other(found) => return Err(Error::OtherServer(found)),
+            Origin::Unknown(why) => notices.push(format!("the stored WAL could not be compared with the server's: {why}")),
+        }
+        Ok(entry)
     }
 
     /// Receives and stores everything.
