@@ -142,6 +142,8 @@ fn a_standby_that_is_behind_makes_a_dead_fork_and_every_confirmed_commit_is_in_i
     assert!(lost > 0 && lacking(&pair.standby, &confirmed) > 0, "the standby was behind");
     assert!(pair.warnings().iter().any(|warning| warning.contains("left timeline 1")), "{:?}", pair.warnings());
     let scratch = Scratch::new();
+    let plan = pair.site.holdfast.run(&["restore", "--to", &scratch.path().join("plan").display().to_string(), "--dry-run"]);
+    assert!(plan.contains("timeline 1 was left at") && plan.contains("--target-timeline 1"), "{plan}");
     let old = pair.restored(&scratch, "old", &["--target-timeline", "1"]);
     assert_eq!(
         lacking(&old, &confirmed),

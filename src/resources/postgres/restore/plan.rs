@@ -230,7 +230,29 @@ fn warnings(facts: &Facts, route: &Route, located: &Located) -> Vec<String> {
     let not_followed = not_followed.map(|(timeline, parent, fork)| {
         format!("timeline {timeline}, forked off timeline {parent} at {fork}, is not followed: no WAL of it is stored, and timeline {chosen} is restored")
     });
-    cut_short.into_iter().chain(not_followed).chain(idle).chain(clock).chain(facts.damaged.iter().map(damaged)).collect()
+    let left = left_behind(facts, route);
+    cut_short
+        .into_iter()
+        .chain(not_followed)
+        .chain(left)
+        .chain(idle)
+        .chain(clock)
+        .chain(facts.damaged.iter().map(damaged))
+        .collect()
+}
+
+/// What is stored of the timelines on the way behind the places where they were left.
+fn left_behind(facts: &Facts, route: &Route) -> Vec<String> {
+    let left = |span: &Span| {
+        let (timeline, fork) = (span.timeline, span.end?);
+        let end = facts.stored.get(&timeline)?.iter().map(|stretch| stretch.end).max().filter(|end| *end > fork)?;
+        Some(format!(
+            "timeline {timeline} was left at {fork} and is stored up to {end}: what was committed on it behind {fork} is not in this plan \
+             (after a restore to an earlier moment that is as it should be; after a failover these commits are lost on the new primary); \
+             --target-timeline {timeline} restores it"
+        ))
+    };
+    route.path.spans().iter().filter_map(left).collect()
 }
 
 /// Nothing that is stored is later than the time that was asked for.

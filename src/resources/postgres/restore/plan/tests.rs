@@ -255,6 +255,16 @@ fn a_timeline_of_which_nothing_but_its_history_is_stored_is_not_followed() {
 }
 
 #[test]
+fn what_is_stored_of_a_timeline_behind_the_place_where_it_was_left_is_named() {
+    let warnings = |facts: &Facts| made(facts, &Wanted::END, Located::default()).unwrap().warnings;
+    let mut facts = forked();
+    let named = warnings(&facts);
+    assert!(named.len() == 1 && named[0].starts_with("timeline 1 was left at 0/258 and is stored up to 0/3E8"), "{named:?}");
+    facts.stored.insert(TimelineId(1), vec![Lsn(0)..Lsn(600)]);
+    assert_eq!(warnings(&facts), [] as [&str; 0]);
+}
+
+#[test]
 fn a_timeline_whose_history_is_missing_is_neither_left_out_silently_nor_followed() {
     let mut facts = forked();
     facts.histories.remove(&TimelineId(2));
