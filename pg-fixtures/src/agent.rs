@@ -147,6 +147,15 @@ impl Holdfast {
         kill(Pid::from_raw(pid), Signal::SIGTERM).expect("signal the agent");
     }
 
+    /// Asks the agent to read its configuration anew (SIGHUP), and returns at once.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn hang_up(&self) {
+        let pid = self.agent_pid().expect("the agent runs");
+        kill(Pid::from_raw(pid), Signal::SIGHUP).expect("signal the agent");
+    }
+
     /// How the agent ended, if it did.
     ///
     /// # Panics

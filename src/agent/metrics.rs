@@ -224,7 +224,8 @@ mod tests {
         let resource = "redis/cache".to_owned();
         let kept = KeptStatus { resource: resource.clone(), backups: 3, held: 1, newest };
         let job = JobStatus { resource, job: Job::Backup, state: JobState::Waiting, next_at: Some(at(3600)), last: None };
-        let status = AgentStatus::new(clock::now(), clock::now(), Some(4096), vec![cluster], vec![job], vec![kept]);
+        let status =
+            AgentStatus::new(String::new(), clock::now(), clock::now(), Some(4096), vec![cluster], vec![job], vec![kept]);
         let text = render(&status);
         assert!(text.contains("\nholdfast_backups_held{resource=\"redis/cache\"} 1\n"), "{text}");
         assert!(text.contains("\nholdfast_backup_last_duration_seconds{resource=\"redis/cache\"} 60\n"), "{text}");

@@ -11,6 +11,9 @@ use crate::resources::postgres::archive::ReceiverStatus;
 pub struct AgentStatus {
     /// The version of the program.
     pub version: String,
+    /// Where its repository lies. Of several agents on one host one has the address, and answers whoever asks there.
+    #[serde(default)]
+    pub repository: String,
     /// When it was started.
     pub started_at: Timestamp,
     /// When this was written.
@@ -33,6 +36,7 @@ impl AgentStatus {
     /// The state at `at`.
     #[must_use]
     pub fn new(
+        repository: String,
         started_at: Timestamp,
         at: Timestamp,
         resident_bytes: Option<u64>,
@@ -42,7 +46,17 @@ impl AgentStatus {
     ) -> Self {
         let ailing = clusters.iter().filter_map(|cluster| cluster.ailment(at));
         let ailments = ailing.chain(jobs.iter().filter_map(JobStatus::ailment)).collect();
-        Self { version: env!("CARGO_PKG_VERSION").to_owned(), started_at, at, resident_bytes, ailments, clusters, jobs, kept }
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            repository,
+            started_at,
+            at,
+            resident_bytes,
+            ailments,
+            clusters,
+            jobs,
+            kept,
+        }
     }
 
     /// Whether everything does its work.

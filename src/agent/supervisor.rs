@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::receivers::Receivers;
 use super::scheduler::{Board, Shared, tend};
-use super::{AgentStatus, http, memory, socket, sweep, systemd};
+use super::{AgentStatus, http, memory, socket, sweep};
 use crate::config::Config;
 use crate::repository::{Repository, ResourceName};
 use crate::sys::clock;
@@ -38,15 +38,25 @@ impl Agent {
     #[must_use]
     pub fn status(&self) -> AgentStatus {
         let (clusters, jobs, kept) = (self.receivers.statuses(), self.board.all(), self.board.all_kept());
-        AgentStatus::new(self.started_at, clock::now(), memory::resident_bytes(), clusters, jobs, kept)
+        AgentStatus::new(
+            self.repository.store().url(),
+            self.started_at,
+            clock::now(),
+            memory::resident_bytes(),
+            clusters,
+            jobs,
+            kept,
+        )
     }
 
-    /// Takes on another configuration while it runs. A backup that is running goes on as it began.
+    /// What it runs with.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.borrow())
+    }
+
+    /// Takes on another configuration, which stands like the one before, while it runs. A backup that is running goes on as it began.
     pub fn reload(&self, config: Config) {
-        let before = Arc::clone(&self.config.borrow());
-        if before.repository.url != config.repository.url || before.agent.listen != config.agent.listen {
-            tracing::warn!("another [repository] url or [agent] listen is taken on when the agent is restarted");
-        }
         self.config.send_replace(Arc::new(config));
         tracing::info!("the configuration was read anew");
     }
@@ -57,7 +67,6 @@ impl Agent {
         let listen = self.config.borrow().agent.listen;
         tasks.spawn(http::serve(Arc::clone(&self), listen, stop.clone()));
         tasks.spawn(sweep::run(Config::clone(&self.config.borrow()), self.repository.clone(), stop.clone()));
-        tasks.spawn(systemd::watchdog(stop.clone()));
         let followed = Arc::clone(&self).follow(&stop);
         followed.await;
         self.receivers.ended().await;

@@ -25,7 +25,7 @@ pub fn stopping() {
 }
 
 /// Tells the watchdog, twice as often as it wants, that the runtime still runs its tasks; until the agent ends.
-pub(super) async fn watchdog(stop: CancellationToken) {
+pub async fn watchdog(stop: CancellationToken) {
     let Some(within) = sd_notify::watchdog_enabled() else { return };
     tracing::debug!(?within, "systemd watches");
     while !stop.is_cancelled() {

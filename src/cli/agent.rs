@@ -27,16 +27,22 @@ pub(super) struct Options {}
 pub(super) async fn run(context: &Context, _options: &Options) -> Outcome {
     let config = context.config()?;
     let stop = signals::stop()?;
+    let mut hangups = hangups()?;
     let Some(repository) = open_repository(&config, &stop).await? else { return Ok(exit::DONE) };
-    tracing::info!(repository = repository.store().url(), version = env!("CARGO_PKG_VERSION"), "the agent begins");
-    let agent = Agent::new(config, repository);
-    let reloading = tokio::spawn(reload(context.clone(), Arc::clone(&agent), hangups()?));
-    systemd::ready();
-    let running = tokio::spawn(agent.run(stop.clone()));
-    stop.cancelled().await;
-    systemd::stopping();
-    running.await.map_err(|panic| Failure::new(format!("the agent failed: {panic}")))?;
-    reloading.abort();
+    tokio::spawn(systemd::watchdog(stop.clone()));
+    let mut next = Some((config, repository));
+    while let Some((config, repository)) = next.take() {
+        tracing::info!(repository = repository.store().url(), version = env!("CARGO_PKG_VERSION"), "the agent begins");
+        let (agent, life) = (Agent::new(config, repository), stop.child_token());
+        let running = tokio::spawn(Arc::clone(&agent).run(life.clone()));
+        systemd::ready();
+        tokio::select! {
+            begun_anew = reload(context, &agent, &mut hangups) => next = begun_anew,
+            () = stop.cancelled() => systemd::stopping(),
+        }
+        life.cancel();
+        running.await.map_err(|panic| Failure::new(format!("the agent failed: {panic}")))?;
+    }
     tracing::info!("the agent has stopped");
     Ok(exit::DONE)
 }
@@ -45,18 +51,40 @@ fn hangups() -> Result<Signal, Failure> {
     signal(SignalKind::hangup()).map_err(|error| Failure::new(format!("signals cannot be received: {error}")))
 }
 
-/// Reads the configuration anew on each SIGHUP. One that is wrong changes nothing.
-async fn reload(context: Context, agent: Arc<Agent>, mut hangups: Signal) {
+/// Reads the configuration anew on each SIGHUP. One that is wrong changes nothing. Returns what the agent has to begin anew with:
+/// everything that is stored depends on the repository and on who can read it, so an agent has one of each from its beginning to its end.
+async fn reload(context: &Context, agent: &Agent, hangups: &mut Signal) -> Option<(Config, Repository)> {
     while hangups.recv().await.is_some() {
         systemd::reloading();
-        match context.config() {
-            Ok(config) => agent.reload(config),
+        match reloaded(context, &agent.config()).await {
+            Ok((config, None)) => agent.reload(config),
+            Ok((config, Some(repository))) => {
+                tracing::info!("the configuration was read anew: the agent begins anew with it");
+                return Some((config, repository));
+            }
             Err(failure) => {
                 tracing::error!(hint = failure.hint, "the configuration stays as it was: {}", failure.message);
             }
         }
         systemd::ready();
     }
+    std::future::pending().await
+}
+
+/// The configuration of this moment, with a repository where it is not to be used like the one before.
+async fn reloaded(context: &Context, before: &Config) -> Result<(Config, Option<Repository>), Failure> {
+    let config = context.config()?;
+    if config.stands_like(before) {
+        return Ok((config, None));
+    }
+    let store = open_store(&config).await?;
+    let repository = opened(&config, store).await?;
+    Ok((config, Some(repository)))
+}
+
+async fn opened(config: &Config, store: Arc<dyn Store>) -> repository::Result<Repository> {
+    let repository = Repository::open(store, config.repository.compression).await?;
+    Ok(repository.with_encryption(context::encryption(config)).with_lease_time(config.repository.lease.0))
 }
 
 /// Waits for a store that cannot be used yet; none if the agent is asked to stop meanwhile.
@@ -64,11 +92,8 @@ async fn open_repository(config: &Config, stop: &CancellationToken) -> Result<Op
     let mut complained = false;
     while !stop.is_cancelled() {
         let failure = match open_store(config).await {
-            Ok(store) => match Repository::open(store, config.repository.compression).await {
-                Ok(repository) => {
-                    let repository = repository.with_encryption(context::encryption(config));
-                    return Ok(Some(repository.with_lease_time(config.repository.lease.0)));
-                }
+            Ok(store) => match opened(config, store).await {
+                Ok(repository) => return Ok(Some(repository)),
                 Err(error @ repository::Error::Storage(_)) => Failure::from(error),
                 Err(error) => return Err(error.into()),
             },

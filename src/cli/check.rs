@@ -5,7 +5,8 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Context, Outcome, context, exit, live};
+use super::live::{self, Silence};
+use super::{Context, Outcome, context, exit};
 use crate::agent::AgentStatus;
 use crate::config::Config;
 use crate::operations::check::{
@@ -60,7 +61,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
             findings.extend(upkeep(repository, &config, &resource).await);
         }
     }
-    let said = live::status(config.agent.listen).await.into_iter().flat_map(|agent| from_agent(&agent));
+    let said = agent(&config, repository.as_ref()).await.into_iter();
     findings.extend(said.filter(|finding| options.resource.as_ref().is_none_or(|wanted| wanted.to_string() == finding.object)));
     let report = Report { level: worst(&findings), findings };
     context.output.result(&report, text);
@@ -91,6 +92,16 @@ fn text(report: &Report) -> String {
         format!("{level}  {}: {}{hint}", finding.object, finding.found)
     };
     report.findings.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// What the agent says of itself; whose it is cannot be told where the repository cannot be reached.
+async fn agent(config: &Config, repository: Option<&Repository>) -> Vec<Finding> {
+    let url = repository.map(|repository| repository.store().url());
+    match live::status(config.agent.listen, url.as_deref()).await {
+        Ok(agent) => from_agent(&agent),
+        Err(Silence::Nobody) => Vec::new(),
+        Err(stranger) => vec![Finding::bad(Level::Warning, "agent", stranger.to_string(), Some(Silence::HINT.to_owned()))],
+    }
 }
 
 /// What a running agent knows and the repository does not tell: that the store takes nothing, that WAL waits.

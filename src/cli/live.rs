@@ -17,9 +17,36 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
-/// The agent's status; `None` where none answers there.
-pub(super) async fn status(listen: SocketAddr) -> Option<AgentStatus> {
-    timeout(ANSWER_WITHIN, ask(listen)).await.ok()?.ok()?
+/// Why nothing is known of the agent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Silence {
+    /// None answers there.
+    #[error("none answers")]
+    Nobody,
+    /// One answers that writes into another repository.
+    #[error("the one that answers at {listen} writes into another repository, {repository}")]
+    Stranger {
+        /// Where that one lies.
+        repository: String,
+        listen: SocketAddr,
+    },
+}
+
+impl Silence {
+    /// What to do about a stranger.
+    pub(super) const HINT: &str = "give this agent an [agent] listen of its own, and reload it";
+}
+
+/// The status of the agent that writes into `repository`, or of whichever answers where that cannot be reached.
+pub(super) async fn status(listen: SocketAddr, repository: Option<&str>) -> Result<AgentStatus, Silence> {
+    let answer = timeout(ANSWER_WITHIN, ask(listen)).await;
+    match answer.ok().and_then(Result::ok).flatten() {
+        None => Err(Silence::Nobody),
+        Some(agent) if repository.is_some_and(|repository| agent.repository != repository) => {
+            Err(Silence::Stranger { repository: agent.repository, listen })
+        }
+        Some(agent) => Ok(agent),
+    }
 }
 
 async fn ask(listen: SocketAddr) -> std::io::Result<Option<AgentStatus>> {
@@ -33,8 +60,14 @@ async fn ask(listen: SocketAddr) -> std::io::Result<Option<AgentStatus>> {
 }
 
 /// What the agent says of one cluster, for people.
-pub(super) fn lines(agent: Option<&AgentStatus>, resource: &ResourceName) -> Vec<String> {
-    let Some(agent) = agent else { return vec!["  NO AGENT ANSWERS: nothing streams; start 'holdfast agent'".to_owned()] };
+pub(super) fn lines(agent: &Result<AgentStatus, Silence>, resource: &ResourceName) -> Vec<String> {
+    let agent = match agent {
+        Ok(agent) => agent,
+        Err(Silence::Nobody) => return vec!["  NO AGENT ANSWERS: nothing streams; start 'holdfast agent'".to_owned()],
+        Err(stranger @ Silence::Stranger { .. }) => {
+            return vec![format!("  NO WORD OF THE AGENT: {stranger}; {}", Silence::HINT)];
+        }
+    };
     let receiver = agent.clusters.iter().find(|receiver| receiver.resource == resource.to_string());
     receiver.map(receiver_lines).unwrap_or_default()
 }

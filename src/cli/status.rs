@@ -2,7 +2,7 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::backups::damaged;
 use super::output::seconds;
@@ -28,7 +28,8 @@ struct Report {
     clusters: Vec<ClusterStatus>,
     resources: Vec<ResourceStatus>,
     upkeep: Vec<UpkeepStatus>,
-    agent: Option<AgentStatus>,
+    #[serde(serialize_with = "answered")]
+    agent: Result<AgentStatus, live::Silence>,
     #[serde(skip)]
     streamed: Vec<ResourceName>,
 }
@@ -53,11 +54,15 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
             upkeep.push(upkeep_status(&repository, &config, &resource).await?);
         }
     }
-    let agent = live::status(config.agent.listen).await;
+    let agent = live::status(config.agent.listen, Some(&repository.store().url())).await;
     let streamed = config.clusters().filter(|(_, cluster)| cluster.stream).map(|(name, _)| name).collect();
     let report = Report { repository: repository.store().url(), clusters, resources, upkeep, agent, streamed };
     context.output.result(&report, Report::text);
     Ok(exit::DONE)
+}
+
+fn answered<S: Serializer>(agent: &Result<AgentStatus, live::Silence>, serializer: S) -> Result<S::Ok, S::Error> {
+    agent.as_ref().ok().serialize(serializer)
 }
 
 impl Report {
@@ -68,7 +73,7 @@ impl Report {
             lines.extend(cluster_lines(cluster));
             lines.extend(self.upkeep_of(&cluster.resource));
             if self.streamed.contains(&cluster.resource) {
-                lines.extend(live::lines(self.agent.as_ref(), &cluster.resource));
+                lines.extend(live::lines(&self.agent, &cluster.resource));
             }
         }
         for resource in &self.resources {

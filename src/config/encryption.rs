@@ -27,6 +27,14 @@ pub struct EncryptionSection {
 pub type AskPassphrase = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 impl EncryptionSection {
+    /// Whether both say the same.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let same_identities =
+            self.identity_files == other.identity_files && self.identity_passphrase == other.identity_passphrase;
+        same_identities && self.recipients.names() == other.recipients.names()
+    }
+
     /// Recipients and identities. The files are read when something has to be opened, and not before: the agent does without them.
     #[must_use]
     pub fn encryption(&self, ask: AskPassphrase) -> Encryption {

@@ -54,7 +54,7 @@ pub struct Config {
 }
 
 /// `[repository]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RepositorySection {
     /// `file:///path` or `s3://bucket/prefix`.
@@ -86,6 +86,16 @@ pub struct RepositorySection {
     pub secret_access_key: Option<Secret>,
     /// The token of temporary keys.
     pub session_token: Option<Secret>,
+}
+
+impl Config {
+    /// Whether both have the same repository, with the same readers, and an agent of the same place and size: then an agent that runs
+    /// can take on the one for the other.
+    #[must_use]
+    pub fn stands_like(&self, other: &Self) -> bool {
+        let agent = |config: &Self| (config.agent.listen, config.agent.jobs_at_once);
+        self.repository == other.repository && self.encryption.is_like(&other.encryption) && agent(self) == agent(other)
+    }
 }
 
 /// Encryption by the store's service.

@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use holdfast::repository::{Job, JobRun, Repository};
 use holdfast::storage::{FileStore, Store};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use pg_fixtures::agent::Holdfast;
 use pg_fixtures::poll;
 use pg_fixtures::postgres::{Cluster, Installation};
@@ -44,11 +42,6 @@ impl Site {
         let backups = self.repository().backups(self.archive.resource());
         self.runtime.block_on(backups.list()).expect("a catalog").records.len()
     }
-}
-
-fn hang_up(holdfast: &Holdfast) {
-    let pid = holdfast.agent_pid().expect("the agent runs");
-    kill(Pid::from_raw(pid), Signal::SIGHUP).expect("signal the agent");
 }
 
 #[test]
@@ -105,10 +98,10 @@ fn the_agent_follows_its_configuration_and_tells_systemd() {
     assert_eq!(site.done(), 0, "nothing is scheduled");
 
     holdfast.configure(&format!("{text}schedule = \"never\"\n"));
-    hang_up(&holdfast);
+    holdfast.hang_up();
     holdfast.wait_until(DEADLINE, "a wrong configuration is refused", || holdfast.log().contains("stays as it was"));
     holdfast.configure(&format!("{text}{OFTEN}"));
-    hang_up(&holdfast);
+    holdfast.hang_up();
     poll::until(DEADLINE, "a backup by the new schedule", || site.done() > 0);
     assert!(hears("RELOADING=1"));
     assert!(site.receiver().is_some_and(|receiver| receiver.stored.is_some()), "the stream went on");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holdfast::pg::TimelineId;
+use pg_fixtures::agent::Holdfast;
 use pg_fixtures::postgres::Installation;
 
 use crate::site::{DEADLINE, Site, end_of_wal, server};
@@ -56,4 +57,21 @@ fn what_is_stored_is_reported_to_the_server_at_once() {
             cluster.sql(&flushed) == "t"
         });
     }
+}
+
+#[test]
+fn an_agent_of_another_repository_that_answers_is_not_taken_for_this_ones() {
+    let cluster = server(&Installation::newest()).start();
+    let site = Site::new(&cluster, "");
+    site.holdfast.start_agent();
+    site.wait_for(end_of_wal(&cluster));
+    assert!(site.holdfast.run(&["status"]).contains("the agent streams"));
+    let text = std::fs::read_to_string(site.holdfast.configuration()).expect("a configuration");
+    let other = Holdfast::new(env!("CARGO_BIN_EXE_holdfast"), &text.replace("/store\"", "/other\""));
+    other.run(&["init"]);
+    let status = other.run(&["status"]);
+    assert!(status.contains("writes into another repository") && !status.contains("the agent streams"), "{status}");
+    let check = other.try_run(&["check"]);
+    let check = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(check.contains("writes into another repository"), "{check}");
 }

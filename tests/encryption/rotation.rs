@@ -7,7 +7,7 @@ use pg_fixtures::postgres::{Cluster, Installation};
 use serde_json::Value;
 
 use crate::key::Key;
-use crate::site::{DIRECTORY, Site};
+use crate::site::{DEADLINE, DIRECTORY, Site};
 use crate::store::{content, is_encrypted, key_of, objects};
 
 /// Segments of a server without an agent, pushed by hand.
@@ -122,6 +122,41 @@ fn check_says_what_cannot_be_opened_and_who_else_can_read_the_identity() {
     assert!(has(&pushed.findings(), "warning", "/nonexistent"));
     pushed.with("");
     assert!(has(&pushed.findings(), "warning", "no recipients are configured"));
+}
+
+#[test]
+fn an_agent_that_reads_its_configuration_anew_encrypts_from_then_on() {
+    let (one, other) = (Key::new(), Key::new());
+    let pushed = Pushed::new();
+    let agent = &pushed.site.holdfast;
+    agent.start_agent();
+    let stored = || {
+        let segment = pushed.segment();
+        let object = || objects(&pushed.site).into_iter().find(|object| key_of(object).ends_with(&segment));
+        agent.wait_until(DEADLINE, "the segment is stored whole", || object().is_some());
+        object().expect("an object")
+    };
+    let reload = |encryption: &str, word: &str| {
+        pushed.with(encryption);
+        let before = agent.log().matches(word).count();
+        agent.hang_up();
+        agent.wait_until(DEADLINE, word, || agent.log().matches(word).count() > before);
+    };
+    assert!(!is_encrypted(&stored()));
+    reload(&one.writer(), "the agent begins anew");
+    let first = stored();
+    assert!(is_encrypted(&first) && !content(&first, &one).is_empty());
+    reload(&other.writer(), "the agent begins anew");
+    let second = stored();
+    assert_eq!(content(&second, &other).len(), 1 << 20, "it is encrypted to the new recipient");
+
+    // A store that is not there: the agent goes on where it was.
+    let text = fs::read_to_string(agent.configuration()).expect("a configuration");
+    agent.configure(&text.replace("/store\"", "/nowhere\""));
+    agent.hang_up();
+    agent.wait_until(DEADLINE, "the configuration is refused", || agent.log().contains("the configuration stays as it was"));
+    agent.configure(&text);
+    assert_eq!(content(&stored(), &other).len(), 1 << 20);
 }
 
 #[test]
