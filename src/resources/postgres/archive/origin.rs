@@ -21,7 +21,8 @@ pub enum Origin {
 }
 
 /// Compares the WAL of a server that ends at `end`, as far back as its segment (of a large one the last piece) reaches, with what is stored
-/// of it. It is enough to compare the end: each record holds the position of the one before it and a checksum of both.
+/// of it. It is enough to compare the end: two servers that went different ways write different records from there on, and each record names
+/// the position of the one before it.
 ///
 /// # Errors
 /// When the server or the store fails.
@@ -41,8 +42,12 @@ pub async fn origin_of(
         Err(error) if matches!(error.failure(), Failure::WalRemoved) => return Ok(Origin::Unknown(error.to_string())),
         received => received?,
     };
+    let reached = Lsn(start.0 + plain.len() as u64);
+    if reached < end {
+        return Ok(Origin::Unknown(format!("the server sent its WAL up to {reached} only, and the backup ends at {end}")));
+    }
     let segment = SegmentName::new(timeline, SegmentNumber::containing(last, size), size);
-    let slice = slice_of(segment, &(start..Lsn(start.0 + plain.len() as u64)), size);
+    let slice = slice_of(segment, &(start..reached), size);
     let range = slice.bytes.clone();
     let offer = Offer { object: WalObject::Slice(slice), segment, range, plain: into_bytes(plain) };
     match Agreement::new(archive.clone()).compare_with_stored(&offer).await {
