@@ -78,13 +78,8 @@ async fn reloaded(context: &Context, before: &Config) -> Result<(Config, Option<
         return Ok((config, None));
     }
     let store = open_store(&config).await?;
-    let repository = opened(&config, store).await?;
+    let repository = context::opened(&config, store).await?;
     Ok((config, Some(repository)))
-}
-
-async fn opened(config: &Config, store: Arc<dyn Store>) -> repository::Result<Repository> {
-    let repository = Repository::open(store, config.repository.compression).await?;
-    Ok(repository.with_encryption(context::encryption(config)).with_lease_time(config.repository.lease.0))
 }
 
 /// Waits for a store that cannot be used yet; none if the agent is asked to stop meanwhile.
@@ -92,7 +87,7 @@ async fn open_repository(config: &Config, stop: &CancellationToken) -> Result<Op
     let mut complained = false;
     while !stop.is_cancelled() {
         let failure = match open_store(config).await {
-            Ok(store) => match opened(config, store).await {
+            Ok(store) => match context::opened(config, store).await {
                 Ok(repository) => return Ok(Some(repository)),
                 Err(error @ repository::Error::Storage(_)) => Failure::from(error),
                 Err(error) => return Err(error.into()),

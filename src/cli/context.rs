@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{Failure, Output, output};
 use crate::config::{self, Config, StoreUrl};
-use crate::repository::{Encryption, Repository};
+use crate::repository::{self, Encryption, Repository};
 use crate::storage::retry::Policy;
 use crate::storage::{self, Store};
 
@@ -38,8 +38,7 @@ impl Context {
 
     /// The repository, which `init` has created, for work that waits for a store that is away for a while.
     pub(super) async fn repository(&self, config: &Config) -> Result<Repository, Failure> {
-        let repository = Repository::open(open_store(config).await?, config.repository.compression).await?;
-        Ok(repository.with_encryption(encryption(config)).with_lease_time(config.repository.lease.0))
+        Ok(opened(config, open_store(config).await?).await?)
     }
 
     /// The repository, for a person who waits for the answer: a store that does not answer is an error within seconds.
@@ -78,6 +77,12 @@ fn store_name(config: &Config) -> String {
         (StoreUrl::S3 { .. }, Some(endpoint)) => endpoint.clone(),
         (StoreUrl::S3 { bucket, .. }, None) => format!("the bucket {bucket} at AWS"),
     }
+}
+
+/// The repository in a store, as the configuration wants it used.
+pub(super) async fn opened(config: &Config, store: Arc<dyn Store>) -> repository::Result<Repository> {
+    let repository = Repository::open(store, config.repository.compression).await?;
+    Ok(repository.with_encryption(encryption(config)).with_lease_time(config.repository.lease.0))
 }
 
 /// The store below the repository; it must exist.

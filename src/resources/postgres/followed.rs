@@ -68,14 +68,12 @@ pub async fn reach(
             Some(connection) => Ok(connection),
             None => ReplicationConnection::connect(&left).await,
         };
-        let reached = match (connected, passed_over.take()) {
-            (Ok(connection), passed) => {
-                passed_over = passed;
-                identified(connection, info).await?
-            }
+        let connection = match (connected, passed_over.clone()) {
+            (Ok(connection), _) => connection,
             (Err(error), Some(demoted)) => return Err(Superseded { rest: Some(error.to_string()), ..demoted }.into()),
             (Err(error), None) => return Err(error.into()),
         };
+        let reached = identified(connection, info).await?;
         let Some(demoted) = superseded(repository, resource, &reached).await? else { return Ok(reached) };
         reached.connection.close().await;
         let next = left.without_server(&demoted.server);

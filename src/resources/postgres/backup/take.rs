@@ -91,14 +91,12 @@ pub async fn take(
         () = cancelled.cancelled() => Err(Error::Cancelled),
         started = connection.base_backup(request.options()) => started.map_err(Error::from),
     };
-    let made = match begun {
-        Ok(mut stream) => match backup.make(&mut stream, &mut notices, cancelled).await {
-            Ok(entry) => backup.belongs_to_its_wal(entry, stream, &mut notices, cancelled).await,
-            Err(error) => Err(error),
-        },
-        Err(error) => Err(error),
+    let made = async {
+        let mut stream = begun?;
+        let entry = backup.make(&mut stream, &mut notices, cancelled).await?;
+        backup.belongs_to_its_wal(entry, stream, &mut notices, cancelled).await
     };
-    match made {
+    match made.await {
         Ok(entry) => backup.list(entry, notices).await,
         Err(error) => Err(backup.give_up(error, notices).await),
     }
