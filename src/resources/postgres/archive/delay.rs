@@ -54,8 +54,10 @@ struct Histogram {
 pub(super) struct Delays {
     /// How far the server's clock is ahead of the one here, in microseconds.
     ahead: Option<i64>,
-    /// What was committed before is older than the archive.
-    counted_from: Option<Lsn>,
+    /// What was committed before this is older than the archive.
+    new_from: Option<Lsn>,
+    /// What was committed before this is not counted: it is older than the archive, or was stored by an earlier stream.
+    counted_from: Lsn,
     waiting: VecDeque<Waiting>,
     histograms: VecDeque<Histogram>,
 }
@@ -71,12 +73,11 @@ impl Delays {
     /// Notes the commits of some WAL that has just arrived.
     pub fn arrived(&mut self, activity: &Activity) {
         let (Some(first), Some(last)) = (activity.first_commit, activity.last_commit) else { return };
-        let counted_from = self.counted_from.unwrap_or_default();
-        if last.end <= counted_from {
+        if last.end <= self.counted_from {
             return;
         }
         // The others of the group, which lie where counting begins, make no difference.
-        let oldest = if first.end <= counted_from { last } else { first };
+        let oldest = if first.end <= self.counted_from { last } else { first };
         let full = self.waiting.len() >= WAITING_MAX;
         match self.waiting.back_mut().filter(|_| full) {
             Some(group) => {
@@ -99,11 +100,13 @@ impl Delays {
         }
     }
 
-    /// A new stream begins: what is not stored comes again. While nothing was ever stored, `new_from` is where the server's WAL ended
-    /// when it was first asked: what was committed before that never waited for this archive.
-    pub fn restart(&mut self, new_from: Option<Lsn>) {
+    /// A new stream begins: what is not stored comes again. A stream begins with a segment, and so with commits that were `stored` before;
+    /// behind a promotion they were under the name of another timeline. While nothing was ever stored, `new_from` is where the server's
+    /// WAL ended when it was first asked: what was committed before that never waited for this archive.
+    pub fn restart(&mut self, new_from: Option<Lsn>, stored: Lsn) {
         self.waiting.clear();
-        self.counted_from = self.counted_from.or(new_from);
+        self.new_from = self.new_from.or(new_from);
+        self.counted_from = self.new_from.unwrap_or_default().max(stored);
         self.ahead = None;
     }
 

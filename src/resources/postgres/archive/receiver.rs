@@ -170,7 +170,7 @@ impl Receiver {
         stop: &CancellationToken,
     ) -> Result<Option<ReplicationConnection>> {
         let mut delays = std::mem::take(&mut *self.delays.lock().unwrap_or_else(PoisonError::into_inner));
-        delays.restart(plan.new_from);
+        delays.restart(plan.new_from, plan.goal);
         let mut inflow =
             Inflow::new(&plan.archive, plan.begin, known, self.task.rule, &self.task.report, delays).following(plan.follows);
         self.task.report.update(|status| status.trouble = None);

@@ -39,8 +39,8 @@ fn a_server_whose_clock_is_an_hour_off_is_measured_all_the_same() {
 #[test]
 fn what_was_committed_before_there_was_an_archive_has_not_waited_for_it() {
     let mut delays = Delays::default();
-    delays.restart(Some(Lsn(200)));
-    delays.restart(Some(Lsn(400)));
+    delays.restart(Some(Lsn(200)), Lsn(0));
+    delays.restart(Some(Lsn(400)), Lsn(0));
     delays.arrived(&commits(200, at(-3_600_000), 500));
     let mut straddling = commits(300, at(0), 2);
     straddling.first_commit = Some(Commit { lsn: Lsn(199), end: Lsn(200), time: at(-3_600_000), xid: 6 });
@@ -48,6 +48,20 @@ fn what_was_committed_before_there_was_an_archive_has_not_waited_for_it() {
     delays.stored(Lsn(300), at(800));
     let summary = delays.summary(at(800)).unwrap();
     assert!(summary.commits == 2 && (summary.max_seconds - 0.8).abs() < 0.02, "{summary:?}");
+}
+
+#[test]
+fn what_an_earlier_stream_has_stored_does_not_count_again_when_a_new_one_brings_it() {
+    let mut delays = Delays::default();
+    delays.restart(None, Lsn(300));
+    delays.arrived(&commits(300, at(-3_600_000), 500));
+    delays.stored(Lsn(300), at(0));
+    assert_eq!(delays.summary(at(0)), None);
+    delays.restart(None, Lsn(100));
+    delays.arrived(&commits(300, at(-800), 1));
+    delays.stored(Lsn(300), at(0));
+    let summary = delays.summary(at(0)).unwrap();
+    assert!(summary.commits == 1 && (summary.max_seconds - 0.8).abs() < 0.02, "what was not stored does: {summary:?}");
 }
 
 #[test]
