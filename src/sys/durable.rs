@@ -8,7 +8,7 @@ mod folders;
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,6 +24,38 @@ pub enum Creation {
     Created,
     /// It was taken; what is there was left alone.
     AlreadyExists,
+}
+
+/// A user and a group, by number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owner {
+    /// The user.
+    pub user: u32,
+    /// The group.
+    pub group: u32,
+}
+
+impl Owner {
+    /// Whom what is made in a folder has to be given to, so that the owner of the folder can use it: nobody, unless this process is root's and
+    /// the folder somebody else's.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn to_give_to(folder: &Path) -> io::Result<Option<Self>> {
+        if !nix::unistd::Uid::effective().is_root() {
+            return Ok(None);
+        }
+        let found = fs::metadata(folder)?;
+        Ok(Some(Self { user: found.uid(), group: found.gid() }).filter(|owner| owner.user != 0))
+    }
+
+    /// Gives them a file or a folder.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn give(self, path: &Path) -> io::Result<()> {
+        std::os::unix::fs::chown(path, Some(self.user), Some(self.group))
+    }
 }
 
 /// A file that has no name of its own yet. Dropping it removes it.
@@ -69,12 +101,12 @@ impl Draft {
         self.file.write_all(bytes)
     }
 
-    /// Gives it to a user and a group, by number.
+    /// Gives it to a user and a group.
     ///
     /// # Errors
     /// As the operating system says: only root may.
-    pub fn set_owner(&self, user: u32, group: u32) -> io::Result<()> {
-        std::os::unix::fs::fchown(&self.file, Some(user), Some(group))
+    pub fn set_owner(&self, owner: Owner) -> io::Result<()> {
+        std::os::unix::fs::fchown(&self.file, Some(owner.user), Some(owner.group))
     }
 
     /// Sets its permissions, whatever the umask is.

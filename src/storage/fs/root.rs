@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Done, failure};
 use crate::storage::{Failure, ObjectKey, Put};
 use crate::sys::clock;
-use crate::sys::durable::{self, Creation, Draft, Synced, SyncedFolders};
+use crate::sys::durable::{self, Creation, Draft, Owner, Synced, SyncedFolders};
 
 /// The folder of the files that are being written, and the mark of a store.
 pub const DRAFTS: &str = ".tmp";
@@ -39,7 +39,17 @@ impl Root {
 
     /// Makes the directory a store.
     pub fn create(&self) -> Done<()> {
-        durable::create_folders(&self.drafts(), FOLDER_MODE).map_err(|error| failure::of(&error))
+        let drafts = self.drafts();
+        let created = durable::create_folders(&drafts, FOLDER_MODE).and_then(|()| match self.owner()? {
+            Some(owner) => owner.give(&drafts),
+            None => Ok(()),
+        });
+        created.map_err(|error| failure::of(&error))
+    }
+
+    /// Whom everything in the store belongs to: a command that root ran must leave nothing that the agent cannot read or remove.
+    fn owner(&self) -> io::Result<Option<Owner>> {
+        Owner::to_give_to(&self.path)
     }
 
     /// Does work while the store is there: looks before and after, so that its absence is not taken for an object's.
@@ -86,7 +96,13 @@ impl Root {
 
     /// Begins a file that has no name yet.
     pub fn draft(&self) -> Done<Draft> {
-        Draft::begin(&self.drafts(), FILE_MODE).map_err(|error| failure::of(&error))
+        let begun = Draft::begin(&self.drafts(), FILE_MODE).and_then(|draft| {
+            if let Some(owner) = self.owner()? {
+                draft.set_owner(owner)?;
+            }
+            Ok(draft)
+        });
+        begun.map_err(|error| failure::of(&error))
     }
 
     /// Makes a draft the file at `path`, durably, unless there is one.
@@ -111,15 +127,19 @@ impl Root {
     /// Sees to it that the name of a file that is there is on disk; its content was before it had the name.
     pub fn settle(&self, path: &Path) -> Done<()> {
         let folder = path.parent().unwrap_or(&self.path);
-        let settled = self.folders.ensure(&self.path, folder, FOLDER_MODE).and_then(|()| durable::sync_folder(folder));
+        let settled = self.ensure(folder).and_then(|()| durable::sync_folder(folder));
         settled.map_err(|error| failure::of(&error))
+    }
+
+    fn ensure(&self, folder: &Path) -> io::Result<()> {
+        self.folders.ensure(&self.path, folder, FOLDER_MODE, self.owner()?)
     }
 
     fn place(&self, synced: &Synced, path: &Path) -> io::Result<Creation> {
         let folder = path.parent().unwrap_or(&self.path);
         let mut attempt = 1;
         loop {
-            let placed = self.folders.ensure(&self.path, folder, FOLDER_MODE).and_then(|()| synced.create(path));
+            let placed = self.ensure(folder).and_then(|()| synced.create(path));
             match placed {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => attempt += 1,
                 placed => return placed,

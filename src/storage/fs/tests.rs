@@ -87,6 +87,25 @@ async fn the_folders_that_a_delete_leaves_empty_are_gone() {
     put(&store, "wal/1/a").await;
 }
 
+/// Tried as root it fails where they stay root's; every other user owns what it makes.
+#[tokio::test]
+async fn what_is_made_belongs_to_the_owner_of_the_directory_whoever_runs_the_command() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    if nix::unistd::Uid::effective().is_root() {
+        std::os::unix::fs::chown(folder.path(), Some(4321), Some(8765)).unwrap();
+    }
+    let owner = |path: &str| std::fs::metadata(folder.path().join(path)).map(|it| (it.uid(), it.gid())).unwrap();
+    let store = FileStore::create(folder.path()).await.unwrap();
+    put(&store, "a/b/c").await;
+    let mut upload = store.upload(&key("a/d")).await.unwrap();
+    upload.write(Bytes::from_static(b"content")).await.unwrap();
+    upload.finish().await.unwrap();
+    for made in [".tmp", "a", "a/b", "a/b/c", "a/d"] {
+        assert_eq!(owner(made), owner("."), "{made}");
+    }
+}
+
 #[tokio::test]
 async fn a_put_wins_over_deletes_that_remove_its_folder() {
     let (_folder, store) = store().await;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::{parent_of, sync_folder};
+use super::{Owner, parent_of, sync_folder};
 
 /// Folders of which it is known that they, and those above them, are on disk, so that they are synced once and not at each file.
 ///
@@ -25,18 +25,18 @@ impl SyncedFolders {
     /// How many folders are remembered before all are forgotten: a bound on memory, nothing else.
     const REMEMBERED: usize = 4096;
 
-    /// Makes `folder` and those between it and `root`, and sees to it that all of them are on disk.
+    /// Makes `folder` and those between it and `root`, for a user and a group if they are named, and sees to it that all of them are on disk.
     ///
     /// # Errors
     /// As the operating system says; `NotFound` if one is removed meanwhile.
-    pub fn ensure(&self, root: &Path, folder: &Path, mode: u32) -> io::Result<()> {
+    pub fn ensure(&self, root: &Path, folder: &Path, mode: u32, owner: Option<Owner>) -> io::Result<()> {
         // Those above it were on disk before it was.
         if self.is_known(folder) {
             return Ok(());
         }
         let chain: Vec<&Path> = folder.ancestors().take_while(|it| *it != root).collect();
         for folder in chain.into_iter().rev() {
-            self.ensure_one(folder, mode)?;
+            self.ensure_one(folder, mode, owner)?;
         }
         Ok(())
     }
@@ -45,9 +45,10 @@ impl SyncedFolders {
         identity(folder).is_ok_and(|found| self.lock().contains(&(folder.to_owned(), found)))
     }
 
-    fn ensure_one(&self, folder: &Path, mode: u32) -> io::Result<()> {
-        match fs::DirBuilder::new().mode(mode).create(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+    fn ensure_one(&self, folder: &Path, mode: u32, owner: Option<Owner>) -> io::Result<()> {
+        match (fs::DirBuilder::new().mode(mode).create(folder), owner) {
+            (Ok(()), Some(owner)) => owner.give(folder)?,
+            (Err(error), _) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
         let entry = (folder.to_owned(), identity(folder)?);

@@ -67,7 +67,7 @@ fn missing_folders_are_made_and_existing_ones_kept() {
     create_folders(&deep, 0o750).unwrap();
     assert!(deep.is_dir());
     let synced = SyncedFolders::default();
-    synced.ensure(folder.path(), &folder.path().join("a/x/y"), 0o750).unwrap();
+    synced.ensure(folder.path(), &folder.path().join("a/x/y"), 0o750, None).unwrap();
     assert!(folder.path().join("a/x/y").is_dir());
     assert_eq!(synced.remembered(), 3);
 }
@@ -77,9 +77,9 @@ fn a_folder_made_anew_is_not_taken_for_the_old_one() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("a");
     let synced = SyncedFolders::default();
-    synced.ensure(root.path(), &folder, 0o750).unwrap();
+    synced.ensure(root.path(), &folder, 0o750, None).unwrap();
     fs::remove_dir(&folder).unwrap();
-    synced.ensure(root.path(), &folder, 0o750).unwrap();
+    synced.ensure(root.path(), &folder, 0o750, None).unwrap();
     assert!(folder.is_dir());
     assert_eq!(synced.remembered(), 2);
 }

@@ -17,7 +17,7 @@ use crate::config::RedisPlace;
 use crate::resources::redis::message::Reply;
 use crate::resources::redis::resource::Server;
 use crate::resources::{RestorePlan, Restored, Run};
-use crate::sys::durable::{Draft, parent_of};
+use crate::sys::durable::{Draft, Owner, parent_of};
 
 /// What a server calls the file unless it is told otherwise (`dbfilename`).
 const FILE_NAME: &str = "dump.rdb";
@@ -109,7 +109,8 @@ impl Planned {
             draft.write(&piece).map_err(Error::file("write", file))?;
         }
         if self.can_give_away() {
-            draft.set_owner(self.owner.0, self.owner.1).map_err(Error::file("give away", file))?;
+            let (user, group) = self.owner;
+            draft.set_owner(Owner { user, group }).map_err(Error::file("give away", file))?;
         }
         draft.set_mode(self.mode).map_err(Error::file("set the mode of", file))?;
         // A server that was started meanwhile would overwrite it.
