@@ -67,6 +67,24 @@ fn everything_up_to_a_hole_can_be_had_and_nothing_behind_it() {
 }
 
 #[test]
+fn a_refusal_names_a_position_before_the_hole_that_can_be_reached_where_a_record_crosses_the_edge() {
+    let story = Story::new(&Installation::newest());
+    let cluster = &story.cluster;
+    cluster.sql("CREATE TABLE t (x text)");
+    story.backup();
+    cluster.sql("INSERT INTO t SELECT repeat('x', 1000) FROM generate_series(1, 20000)");
+    let lost = cluster.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    cluster.sql("INSERT INTO t SELECT repeat('x', 1000) FROM generate_series(1, 20000)");
+    story.store_wal();
+    let behind = cluster.lsn();
+    fs::remove_file(story.object(&lost)).expect("lose a segment");
+    let refused = story.refusal(&["--target-lsn", &behind]);
+    let named = refused.split("--target-lsn ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a position");
+    assert!(!named.ends_with("000000"), "the end of a segment, which a record crosses: {refused}");
+    assert_eq!(dry_run(&story, &["--target-lsn", named])["stop"]["target"]["kind"], "lsn");
+}
+
+#[test]
 fn wal_behind_a_fork_is_never_taken_for_that_of_a_timeline_of_which_only_the_history_is_stored() {
     for installation in Installation::all() {
         println!("PostgreSQL {}", installation.version());

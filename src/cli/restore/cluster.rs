@@ -14,15 +14,13 @@ use crate::pg::Lsn;
 use crate::pg::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
 use crate::repository::{Repository, ResourceName};
 use crate::resources::postgres::restore::base::Written;
-use crate::resources::postgres::restore::gather::gather;
-use crate::resources::postgres::restore::locate::locate;
-use crate::resources::postgres::restore::plan::{RestorePlan, choose_route, plan};
+use crate::resources::postgres::restore::plan::RestorePlan;
 use crate::resources::postgres::restore::protection::end_recovery;
 use crate::resources::postgres::restore::settings::RestoreCommand;
 use crate::resources::postgres::restore::site::{Site, survey};
 use crate::resources::postgres::restore::start::{End, Recovered, StartOptions, start};
 use crate::resources::postgres::restore::target::{Wanted, parse_time};
-use crate::resources::postgres::restore::{self, Configuration, Restored, carry_out};
+use crate::resources::postgres::restore::{self, Configuration, Restored, carry_out, make_plan};
 use crate::sys::local_postgres::{self, Programs};
 
 /// How often progress is shown.
@@ -108,7 +106,7 @@ pub(super) async fn run(
     options: &ClusterOptions,
 ) -> Outcome {
     let to = PathBuf::from(common.to.as_ref().ok_or_else(|| Failure::from(restore::Error::NoDirectory))?);
-    let plan = make_plan(&context.repository_now(config).await?, resource, common, options).await?;
+    let plan = make_plan(&context.repository_now(config).await?, resource, &wanted(common, options)).await?;
     let site = survey(&plan.backup, &to, &options.tablespace_map).map_err(restore::Error::from)?;
     let programs = programs(options, &plan);
     if common.dry_run {
@@ -170,18 +168,6 @@ fn wanted(common: &Options, options: &ClusterOptions) -> Wanted {
         action: options.target_action,
         backup: common.backup.clone(),
     }
-}
-
-async fn make_plan(
-    repository: &Repository,
-    resource: &ResourceName,
-    common: &Options,
-    options: &ClusterOptions,
-) -> Result<RestorePlan, restore::Error> {
-    let (facts, archive) = gather(repository, resource, common.backup.as_ref()).await?;
-    let route = choose_route(&facts, &wanted(common, options))?;
-    let located = locate(&archive, &route).await?;
-    Ok(plan(&facts, &route, located)?)
 }
 
 fn programs(options: &ClusterOptions, plan: &RestorePlan) -> Result<Programs, local_postgres::Error> {

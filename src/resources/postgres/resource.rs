@@ -8,13 +8,11 @@ use tokio::sync::watch;
 
 use super::backup::{self, Failed, Phase, Reporter, Request};
 use super::restore::base::Written;
-use super::restore::gather::gather;
-use super::restore::locate::locate;
-use super::restore::plan::{RestorePlan as Route, choose_route, plan};
+use super::restore::plan::RestorePlan as Route;
 use super::restore::settings::RestoreCommand;
 use super::restore::site::{Site, survey};
 use super::restore::target::Wanted;
-use super::restore::{self, carry_out};
+use super::restore::{self, carry_out, make_plan};
 use super::{followed, source, verify};
 use crate::config::Postgres;
 use crate::pg::version::Version;
@@ -121,11 +119,8 @@ impl Cluster {
         directory: &Path,
         request: RestoreRequest,
     ) -> std::result::Result<Planned, restore::Error> {
-        let (facts, archive) = gather(&run.repository, &self.name, Some(&backup.id)).await?;
         let wanted = Wanted { backup: Some(backup.id.clone()), ..request.wanted };
-        let route = choose_route(&facts, &wanted)?;
-        let located = locate(&archive, &route).await?;
-        let plan = plan(&facts, &route, located)?;
+        let plan = make_plan(&run.repository, &self.name, &wanted).await?;
         let site = survey(&plan.backup, directory, &request.tablespace_map)?;
         let command = RestoreCommand::of_this_program(&self.configuration, &self.name, plan.system_id)?;
         Ok(Planned { plan, site, command, keep_archiving: request.keep_archiving })

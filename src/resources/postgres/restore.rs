@@ -12,6 +12,7 @@ pub mod gather;
 pub mod locate;
 pub mod path;
 pub mod plan;
+mod planning;
 pub mod protection;
 pub mod settings;
 pub mod site;
@@ -21,3 +22,4 @@ pub mod wal_server;
 
 pub use carry_out::{Configuration, Restored, carry_out};
 pub use error::{Error, Result};
+pub use planning::make_plan;

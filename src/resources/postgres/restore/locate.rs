@@ -50,6 +50,19 @@ pub async fn locate(archive: &WalArchive, route: &Route) -> Result<Located> {
     Ok(located)
 }
 
+/// Up to where a restore can get before a hole that begins at `hole`: the end of the last record that is whole.
+///
+/// # Errors
+/// When the store fails.
+pub async fn reachable_before(archive: &WalArchive, route: &Route, hole: Lsn) -> Result<Lsn> {
+    let Some(stretch) = route.stretch_at(hole) else { return Ok(hole) };
+    match Pieces::new(archive, route).last_record(stretch).await {
+        Ok(last) => Ok(last.map_or(hole, |record| record.end.min(hole))),
+        Err(error) if error.is_damage() => Ok(hole),
+        Err(error) => Err(error),
+    }
+}
+
 struct Search<'a> {
     pieces: Pieces<'a>,
     route: &'a Route,
