@@ -230,10 +230,17 @@ fn warnings(facts: &Facts, route: &Route, located: &Located) -> Vec<String> {
     let not_followed = not_followed.map(|(timeline, parent, fork)| {
         format!("timeline {timeline}, forked off timeline {parent} at {fork}, is not followed: no WAL of it is stored, and timeline {chosen} is restored")
     });
+    let asked = route.wanted.backup.as_ref().filter(|_| route.wanted.timeline == TargetTimeline::Latest);
+    let elsewhere = asked.zip(choose::newer_elsewhere(facts, chosen)).map(|(backup, newer)| {
+        format!(
+            "timeline {newer} is newer, and does not lead through backup {backup}: timeline {chosen} is restored; leave --backup out to restore timeline {newer}"
+        )
+    });
     let left = left_behind(facts, route);
     cut_short
         .into_iter()
         .chain(not_followed)
+        .chain(elsewhere)
         .chain(left)
         .chain(idle)
         .chain(clock)

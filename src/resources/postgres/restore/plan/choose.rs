@@ -135,6 +135,11 @@ pub(super) fn without_wal(facts: &Facts, chosen: TimelineId) -> impl Iterator<It
     later.filter_map(|timeline| forked(facts, *timeline).map(|(parent, at)| (*timeline, parent, at)))
 }
 
+/// The newest timeline with WAL, where that is newer than the chosen one: it does not lead through the backup that was asked for.
+pub(super) fn newer_elsewhere(facts: &Facts, chosen: TimelineId) -> Option<TimelineId> {
+    known_timelines(facts).into_iter().rev().find(|timeline| has_wal(facts, *timeline)).filter(|timeline| *timeline > chosen)
+}
+
 /// The highest timeline with WAL that descends from one of the backups.
 fn latest(facts: &Facts, candidates: &[&BackupEntry]) -> TimelineId {
     let descends = |timeline: &TimelineId| {

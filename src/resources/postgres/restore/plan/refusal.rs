@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use super::Window;
 use crate::pg::records::Commit;
@@ -189,6 +189,8 @@ impl From<Reason> for Refusal {
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { timeline, start, end, since, until } = self;
+        // As finely as PostgreSQL keeps time, and never before the first moment that can be had.
+        let since = since.round(TimestampRound::new().smallest(Unit::Microsecond).mode(RoundMode::Ceil)).unwrap_or(*since);
         match until {
             Some(until) => write!(f, "{since} to {until} ({start} to {end}, timeline {timeline})"),
             None => write!(f, "from {since} on ({start} to {end}, timeline {timeline})"),

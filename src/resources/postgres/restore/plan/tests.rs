@@ -265,6 +265,19 @@ fn what_is_stored_of_a_timeline_behind_the_place_where_it_was_left_is_named() {
 }
 
 #[test]
+fn a_newer_timeline_to_which_the_backup_that_was_asked_for_does_not_lead_is_named() {
+    let mut facts = forked();
+    facts.backups.push(backup(1, 800..850));
+    let warnings = |number: usize| {
+        let wanted = Wanted { backup: Some(facts.backups[number].id.clone()), ..Wanted::END };
+        made(&facts, &wanted, Located::default()).unwrap().warnings
+    };
+    let dead = warnings(3);
+    assert!(dead.len() == 1 && dead[0].starts_with("timeline 3 is newer, and does not lead through backup "), "{dead:?}");
+    assert!(!warnings(1).iter().any(|warning| warning.contains("is newer")), "it leads there");
+}
+
+#[test]
 fn a_timeline_whose_history_is_missing_is_neither_left_out_silently_nor_followed() {
     let mut facts = forked();
     facts.histories.remove(&TimelineId(2));
