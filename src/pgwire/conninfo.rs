@@ -13,7 +13,6 @@ mod uri;
 mod variables;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use super::socket::Keepalive;
 use crate::config::Environment;
 pub use error::ConnInfoError;
 pub use hosts::{Host, HostSpec};
+use passfile::PasswordFile;
 use settings::Settings;
 pub(super) use tls::{RootCertificates, TlsSettings, TlsVersion};
 pub use tls::{SslMode, SslNegotiation};
@@ -91,7 +91,7 @@ pub struct ConnInfo {
     target: TargetSessionAttrs,
     pub(super) tls: TlsSettings,
     allowed: AllowedMethods,
-    passfile: Option<PathBuf>,
+    passfile: Option<PasswordFile>,
     tcp_user_timeout: Option<Duration>,
     connect_timeout: Duration,
     given: Given,
@@ -116,14 +116,13 @@ impl ConnInfo {
         let user = settings.get("user").or(environment.user()).unwrap_or("postgres").to_owned();
         let mut config = settings.config()?;
         config.user(&user);
-        let passfile = settings.get("passfile").map(PathBuf::from);
         Ok(Self {
             user,
             hosts: settings.hosts()?,
             target: settings.get("target_session_attrs").map(str::parse).transpose()?.unwrap_or_default(),
             tls: TlsSettings::read(settings, home)?,
             allowed: settings.allowed_methods()?,
-            passfile: passfile.or_else(|| home.map(|home| home.join(".pgpass"))),
+            passfile: PasswordFile::of(settings.get("passfile"), home),
             tcp_user_timeout: settings.milliseconds("tcp_user_timeout")?,
             connect_timeout: connect_timeout(settings, &config),
             given: Given(settings.given()),
@@ -232,7 +231,7 @@ impl ConnInfo {
     /// replication.
     pub(super) fn credentials(&self, host: &HostSpec, database: &str) -> Credentials {
         let given = self.config.get_password().filter(|password| !password.is_empty()).map(<[u8]>::to_vec);
-        let from_file = || passfile::find(self.passfile.as_deref()?, host, database, &self.user);
+        let from_file = || self.passfile.as_ref()?.find(host, database, &self.user);
         Credentials {
             user: self.user.clone(),
             password: given.or_else(from_file),

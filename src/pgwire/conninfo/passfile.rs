@@ -1,30 +1,50 @@
 //! The password file, `~/.pgpass` (fe-connect.c `passwordFromFile`).
 
+use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::HostSpec;
 
 /// A longer file is not a password file.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// The password that the file has for this login. A file that others can read is not used, and that is logged.
-pub(super) fn find(path: &Path, host: &HostSpec, database: &str, user: &str) -> Option<Vec<u8>> {
-    let metadata = std::fs::metadata(path).ok()?;
-    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
-        tracing::warn!(file = %path.display(), "the password file is not used: it is no plain file of a few lines");
-        return None;
+/// Where passwords may be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct PasswordFile {
+    path: PathBuf,
+    /// Whether somebody chose it: then it has to be there.
+    is_named: bool,
+}
+
+impl PasswordFile {
+    /// The one that is named; otherwise that of the home directory.
+    pub fn of(named: Option<&str>, home: Option<&Path>) -> Option<Self> {
+        let named = named.map(|path| Self { path: PathBuf::from(path), is_named: true });
+        named.or_else(|| home.map(|home| Self { path: home.join(".pgpass"), is_named: false }))
     }
-    if metadata.permissions().mode() & 0o077 != 0 {
-        tracing::warn!(file = %path.display(), "the password file is not used: others can read it; run chmod 0600 on it");
-        return None;
-    }
-    match std::fs::read(path) {
-        Ok(content) => lookup(&content, [&host.password_file_name(), &host.port.to_string(), database, user]),
-        Err(error) => {
-            tracing::warn!(file = %path.display(), "the password file cannot be read: {error}");
-            None
+
+    /// The password that the file has for this login. That a file is not used is logged with the reason.
+    pub fn find(&self, host: &HostSpec, database: &str, user: &str) -> Option<Vec<u8>> {
+        match self.read() {
+            Ok(content) => lookup(&content, [&host.password_file_name(), &host.port.to_string(), database, user]),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_named => None,
+            Err(error) => {
+                tracing::warn!(file = %self.path.display(), "the password file is not used: {error}");
+                None
+            }
         }
+    }
+
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let metadata = std::fs::metadata(&self.path)?;
+        if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+            return Err(io::Error::other("it is no plain file of a few lines"));
+        }
+        if metadata.permissions().mode() & 0o077 != 0 {
+            return Err(io::Error::other("others can read it; run chmod 0600 on it"));
+        }
+        std::fs::read(&self.path)
     }
 }
 
@@ -84,6 +104,22 @@ mod tests {
 
     fn find(host: &str, port: &str, database: &str, user: &str) -> Option<String> {
         lookup(FILE, [host, port, database, user]).map(|password| String::from_utf8_lossy(&password).into_owned())
+    }
+
+    #[test]
+    fn a_file_that_somebody_chose_has_to_be_there_and_to_be_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let kind =
+            |named: Option<&str>| PasswordFile::of(named, Some(folder.path())).unwrap().read().map_err(|error| error.to_string());
+        assert!(PasswordFile::of(None, None).is_none());
+        assert!(kind(None).is_err_and(|error| error.contains("No such file")));
+        let path = folder.path().join("chosen");
+        std::fs::write(&path, "*:*:*:*:secret").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(kind(path.to_str()).is_err_and(|error| error.contains("chmod 0600")));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(kind(path.to_str()).unwrap(), b"*:*:*:*:secret");
+        assert!(kind(folder.path().to_str()).is_err_and(|error| error.contains("no plain file")));
     }
 
     #[test]
