@@ -90,9 +90,9 @@ pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failur
     Ok(storage::open::open(&config.repository.location()?, Policy::default()).await?)
 }
 
-/// The store below the repository, made where it can be made.
+/// The store below the repository, made where it can be made, for a person who waits for the answer.
 pub(super) async fn create_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
-    Ok(storage::open::create(&config.repository.location()?, Policy::default()).await?)
+    Ok(storage::open::create(&config.repository.location()?, Policy::interactive()).await?)
 }
 
 /// Who can read what is stored: passphrases that are not configured are asked for on the terminal, when they are needed.

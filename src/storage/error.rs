@@ -69,8 +69,10 @@ impl Error {
             Failure::Denied(_) => Some(
                 "a bucket: check the credentials and what they may do in it; a directory: it must belong to the user that Holdfast runs as",
             ),
-            Failure::Full(_) => Some("free space in the store or raise its quota; WAL waits in the replication slot until then"),
-            Failure::ReadOnly(_) => Some("make the store writable; WAL waits in the replication slot until then"),
+            Failure::Full(_) => {
+                Some("free space in the store or raise its quota; WAL that is not stored stays on the server until then")
+            }
+            Failure::ReadOnly(_) => Some("make the store writable; WAL that is not stored stays on the server until then"),
             Failure::Unavailable(_) => Some("check that the store runs and can be reached from this host"),
             Failure::Corrupt(_) => Some(
                 "the object was altered or cut short after it was stored; bring it back from a copy, or take a new base backup",

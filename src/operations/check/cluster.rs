@@ -204,7 +204,9 @@ fn judge_windows(object: &str, status: &ClusterStatus, server: Option<Lsn>) -> V
         let found = format!(
             "WAL of timeline {newest} is stored, and no base backup leads to it: it can be restored to {to} on timeline {timeline} only"
         );
-        return bad(Level::Critical, found, &backup);
+        let hint =
+            format!("{backup}; where one did lead to it, 'holdfast verify {object}' names the WAL that is missing on the way");
+        return bad(Level::Critical, found, &hint);
     }
     let Window { from, to, timeline, .. } = window;
     let mut findings = vec![Finding::ok(object, format!("can be restored from {from} to {to} on timeline {timeline}"))];
