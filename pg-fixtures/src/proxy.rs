@@ -33,6 +33,8 @@ type Watcher = Box<dyn FnMut(&str) + Send>;
 struct State {
     target: u16,
     watcher: Mutex<Option<Watcher>>,
+    /// What stands in the first line of requests that are refused.
+    forbidden: Mutex<Option<String>>,
     /// The fault, and how many more connections it strikes.
     fault: Mutex<Option<(Fault, usize)>>,
     /// How many bytes per second each connection takes from its client; 0: all that come.
@@ -52,6 +54,7 @@ impl Proxy {
         let state = Arc::new(State {
             target,
             watcher: Mutex::default(),
+            forbidden: Mutex::default(),
             fault: Mutex::default(),
             speed: AtomicU64::new(0),
             ended: AtomicBool::new(false),
@@ -86,6 +89,11 @@ impl Proxy {
     /// Lets `watcher` see the first line of each HTTP request before it is passed on.
     pub fn watch(&self, watcher: impl FnMut(&str) + Send + 'static) {
         *self.state.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(watcher));
+    }
+
+    /// Answers S3 requests without a body as a server does that forbids them, where this stands in their first line.
+    pub fn forbid(&self, part: &str) {
+        *self.state.forbidden.lock().unwrap_or_else(PoisonError::into_inner) = Some(part.to_owned());
     }
 
     /// Passes everything on again.
@@ -144,6 +152,13 @@ impl State {
         text.split("\r\n").filter(|line| line.ends_with(" HTTP/1.1")).for_each(watcher);
     }
 
+    /// Whether a request begins here that is forbidden.
+    fn forbids(&self, bytes: &[u8]) -> bool {
+        let forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = String::from_utf8_lossy(bytes).split("\r\n").next().unwrap_or_default().to_owned();
+        forbidden.as_ref().is_some_and(|part| line.ends_with(" HTTP/1.1") && line.contains(part.as_str()))
+    }
+
     fn stalls(&self) -> bool {
         matches!(*self.fault(), Some((Fault::Stall, _)))
     }
@@ -156,6 +171,10 @@ impl State {
         };
     }
 }
+
+/// What a server answers to a request that it forbids.
+const FORBIDDEN: &str = "HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nContent-Length: 75\r\n\r\n\
+                         <Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>\r\n";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
@@ -203,6 +222,10 @@ fn copy(from: &mut TcpStream, to: &mut TcpStream, direction: Direction, state: &
         }
         if direction == Direction::Request {
             state.show(&buffer[..read]);
+            if state.forbids(&buffer[..read]) {
+                from.write_all(FORBIDDEN.as_bytes())?;
+                continue;
+            }
         }
         thread::sleep(state.pause(read, direction));
         let Some(allowance) = state.allowance(direction) else {

@@ -1,5 +1,8 @@
 //! What is refused, and in which words.
 
+use pg_fixtures::proxy::Proxy;
+use pg_fixtures::s3::SeaweedFs;
+
 use super::site::Site;
 
 #[test]
@@ -20,6 +23,23 @@ fn a_permission_that_is_lacking_is_named_and_nothing_is_listed() {
     site.configure_as("no-write", &format!("s3://{}", site.source), &Site::endpoint(), "", "");
     let said = site.refusal(&["restore", "bucket/data", "--to", &format!("s3://{}", site.other)]);
     assert!(said.contains("needs the permission s3:PutObject"), "{said}");
+}
+
+/// SeaweedFS lets whoever reads an object read its tags too, so a proxy answers as other servers do.
+#[test]
+fn tags_that_may_not_be_read_are_not_left_out_silently() {
+    let site = Site::new();
+    site.put("a", "content");
+    let proxy = Proxy::to(Site::port());
+    proxy.forbid("tagging");
+    let configure =
+        |more: &str| site.configure_as(SeaweedFs::ACCESS_KEY_ID, &format!("s3://{}", site.source), &proxy.endpoint(), more, "");
+    configure("tags = \"always\"");
+    let said = site.refusal(&["backup", "bucket/data"]);
+    assert!(said.contains("needs the permission s3:GetObjectTagging") && said.contains("not listed"), "{said}");
+    assert_eq!((site.listed(), site.stored().len()), (0, 0));
+    configure("tags = \"never\"");
+    assert_eq!(site.backup()["read_objects"], 1);
 }
 
 #[test]
