@@ -114,6 +114,22 @@ fn what_changed_while_no_agent_ran_is_stored_when_it_begins() {
 }
 
 #[test]
+fn where_the_system_has_no_more_watches_it_is_said_and_the_trees_are_looked_at_all_the_same() {
+    let (site, _port) = site("");
+    let Some(agent) = site.agent_without_watches("agent") else {
+        println!("LEFT OUT: this system makes no namespaces of users");
+        return;
+    };
+    site.wait_for(&agent, 1);
+    let said = poll::try_until(STORED_WITHIN, || agent.log().contains("raise fs.inotify.max_user_watches"));
+    assert!(said && agent.log().contains("are looked at every 15 minutes instead"), "{}", agent.log());
+    drop(agent);
+    site.write("a", "2");
+    let agent = site.agent_without_watches("again").expect("as before");
+    site.wait_for(&agent, 2);
+}
+
+#[test]
 fn of_two_agents_one_stores_a_change() {
     let (site, port) = site("");
     let first = site.agent("first");
