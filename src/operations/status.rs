@@ -82,7 +82,10 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
     let mut damaged = std::mem::take(&mut lineages.damaged);
     let Some(lineage) = lineages.records.pop() else {
         // Nothing is stored, or a damaged record hides what is.
-        return Err(damaged.first().map_or_else(|| repository.unknown(resource), Error::from));
+        return Err(match damaged.first() {
+            Some(damaged) => Error::from(damaged),
+            None => repository.unknown(resource).await,
+        });
     };
     let archive = repository.wal(resource, &lineage);
     let listed = repository.backups(resource).list().await?;

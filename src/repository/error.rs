@@ -99,12 +99,14 @@ pub enum Error {
         found: SystemId,
     },
     /// Nothing was ever stored for this resource.
-    #[error("the repository {store} holds nothing of {resource}")]
+    #[error("the repository {store} holds nothing of {resource}{}", if .known.is_empty() { String::new() } else { format!("; it holds {known}") })]
     UnknownResource {
         /// The resource.
         resource: String,
         /// The store's URL.
         store: String,
+        /// What it does hold, separated by commas; empty where that was not looked up.
+        known: String,
     },
     /// Somebody has taken a lease over, or broken it, because its holder gave no sign of life.
     #[error("the lease {lease} on {resource} was lost: it was not renewed in time, and somebody relied on that")]

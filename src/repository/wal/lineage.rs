@@ -157,7 +157,10 @@ impl Repository {
     /// # Errors
     /// `Error::UnknownResource`, a failure of the store, or `Error::Malformed` where a damaged record could be that of a newer one.
     pub async fn newest_lineage(&self, resource: &ResourceName) -> Result<Lineage> {
-        self.all_lineages(resource).await?.pop().ok_or_else(|| self.unknown(resource))
+        match self.all_lineages(resource).await?.pop() {
+            Some(newest) => Ok(newest),
+            None => Err(self.unknown(resource).await),
+        }
     }
 
     /// The lineage of a resource that never had another.
@@ -179,10 +182,22 @@ impl Repository {
         }
     }
 
-    /// The error for a resource of which nothing was ever stored.
-    #[must_use]
-    pub fn unknown(&self, resource: &ResourceName) -> Error {
-        Error::UnknownResource { resource: resource.to_string(), store: self.store.url() }
+    /// The error for a resource of which nothing was ever stored: a name that was mistyped is found by those that there are.
+    pub async fn unknown(&self, resource: &ResourceName) -> Error {
+        let known = self.resources().await.unwrap_or_default().join(", ");
+        Error::UnknownResource { resource: resource.to_string(), store: self.store.url(), known }
+    }
+
+    /// The resources of which something is stored, as their names are written.
+    async fn resources(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for kind in self.store.folders("").await? {
+            for name in self.store.folders(&format!("{kind}/")).await? {
+                let resource = format!("{kind}/{name}");
+                found.extend(resource.parse::<ResourceName>().is_ok().then_some(resource));
+            }
+        }
+        Ok(found)
     }
 
     /// Makes a cluster known under a resource name. One that is known already is left as it is; where its record is missing, that is
@@ -214,7 +229,7 @@ impl Repository {
 
     fn other_cluster(&self, resource: &ResourceName, known: &[Lineage], found: SystemId) -> Error {
         if known.is_empty() {
-            return self.unknown(resource);
+            return Error::UnknownResource { resource: resource.to_string(), store: self.store.url(), known: String::new() };
         }
         let (resource, store) = (resource.to_string(), self.store.url());
         let known: Vec<String> = known.iter().map(|lineage| lineage.system_id.to_string()).collect();
