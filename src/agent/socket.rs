@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,14 +62,11 @@ pub async fn serve(config: Config, repository: Repository, stop: CancellationTok
             () = stop.cancelled() => {}
         }
     }
-    if let Err(error) = fs::remove_file(&path) {
-        tracing::debug!("{} was not removed: {error}", path.display());
-    }
 }
 
 /// Answers requests; returns only when the socket fails.
 async fn listen(path: &Path, pushers: &Arc<Pushers>) -> io::Result<()> {
-    let listener = bind(path).await?;
+    let (listener, _made) = bind(path).await?;
     let places = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
     loop {
         let permit = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
@@ -84,8 +81,29 @@ async fn listen(path: &Path, pushers: &Arc<Pushers>) -> io::Result<()> {
     }
 }
 
+/// The socket that this process made, which is removed when it is not listened to any more. Another agent's of the same name stays.
+struct Made<'a> {
+    path: &'a Path,
+    /// Its device and inode.
+    identity: (u64, u64),
+}
+
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        let is_mine = identity(self.path).is_ok_and(|found| found == self.identity);
+        if let Err(error) = if is_mine { fs::remove_file(self.path) } else { Ok(()) } {
+            tracing::debug!("{} was not removed: {error}", self.path.display());
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
 /// Makes the socket, in place of one on which nobody listens. Everybody may connect; who is answered is decided by user.
-async fn bind(path: &Path) -> io::Result<UnixListener> {
+async fn bind(path: &Path) -> io::Result<(UnixListener, Made<'_>)> {
     if UnixStream::connect(path).await.is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent listens on it"));
     }
@@ -97,8 +115,9 @@ async fn bind(path: &Path) -> io::Result<UnixListener> {
         fs::create_dir_all(folder)?;
     }
     let listener = UnixListener::bind(path)?;
+    let made = Made { path, identity: identity(path)? };
     fs::set_permissions(path, Permissions::from_mode(0o666))?;
-    Ok(listener)
+    Ok((listener, made))
 }
 
 async fn answer(pushers: Arc<Pushers>, stream: UnixStream) -> io::Result<()> {
