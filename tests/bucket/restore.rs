@@ -38,6 +38,12 @@ fn nothing_that_is_there_is_changed_without_a_word() {
     assert_eq!(plan["restored"], false);
     let counts = ["create", "overwrite", "right", "extra"].map(|what| plan["plan"]["difference"][what]["objects"].as_u64());
     assert_eq!(counts, [Some(1); 4], "{plan}");
+    assert_eq!(
+        (&plan["plan"]["difference"]["overwrite_keys"][0], &plan["plan"]["difference"]["extra_keys"][0]),
+        (&"changed".into(), &"new".into())
+    );
+    let shown = site.run(&["restore", "bucket/data", "--delete-extra"]);
+    assert!(shown.contains("REMOVED\n    new") && shown.contains("\n    changed\n"), "what would be lost is named: {shown}");
     assert!(site.run(&["restore", "bucket/data"]).contains("add --apply to do this"));
     assert_eq!(site.portrait(&site.source), before);
     site.run(&["restore", "bucket/data", "--apply"]);

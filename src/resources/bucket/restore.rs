@@ -75,6 +75,28 @@ impl std::fmt::Display for Sum {
     }
 }
 
+/// The first few of many keys, for a person to see what is meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(super) struct FirstKeys(Vec<String>);
+
+impl FirstKeys {
+    const SHOWN: usize = 20;
+
+    fn add(&mut self, key: &str) {
+        if self.0.len() < Self::SHOWN {
+            self.0.push(key.to_owned());
+        }
+    }
+
+    /// A line for each, of `all` that there are. No character of a key acts on a terminal.
+    fn lines(&self, all: u64) -> impl Iterator<Item = String> {
+        let more = all.saturating_sub(self.0.len() as u64);
+        let more = (more > 0).then(|| format!("    and {more} more"));
+        self.0.iter().map(|key| format!("    {}", key.escape_debug())).chain(more)
+    }
+}
+
 /// What a restore would change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Difference {
@@ -88,6 +110,10 @@ pub(super) struct Difference {
     pub extra: Sum,
     /// How many keys get another name in a directory.
     pub renamed: u64,
+    /// The first keys of what is there and differs.
+    pub overwrite_keys: FirstKeys,
+    /// The first keys of what is there and not in the backup.
+    pub extra_keys: FirstKeys,
 }
 
 /// A restore that was planned.
@@ -134,14 +160,18 @@ impl Planned {
                     difference.renamed += u64::from(self.target.renames(&line.key));
                     match action {
                         Action::Create => difference.create.add(line.size),
-                        Action::Overwrite => difference.overwrite.add(line.size),
+                        Action::Overwrite => {
+                            difference.overwrite.add(line.size);
+                            difference.overwrite_keys.add(&line.key);
+                        }
                         Action::Leave => difference.right.add(line.size),
                     }
                 }
                 Step::PartEnded(survey) => {
                     let mut extras = self.target.extras(&survey, &self.request, &self.exclude);
-                    while let Some((_, bytes)) = extras.next().await? {
+                    while let Some((key, bytes)) = extras.next().await? {
                         difference.extra.add(bytes);
+                        difference.extra_keys.add(&key);
                     }
                 }
             }
@@ -174,15 +204,22 @@ impl Planned {
 impl RestorePlan for Planned {
     fn text(&self) -> String {
         let Self { backup, target, difference, .. } = self;
-        let Difference { create, overwrite, right, extra, renamed } = difference;
+        let Difference { create, overwrite, right, extra, renamed, overwrite_keys, extra_keys } = difference;
         let stays = if self.request.delete_extra { "REMOVED" } else { "stays (--delete-extra would remove it)" };
         let mut lines = vec![
             format!("backup {} of {}, {}, into {}", backup.id, backup.resource, backup.started_at, target.place()),
             format!("  not there yet        {create}"),
             format!("  there and different  {overwrite}"),
-            format!("  right already        {right}"),
-            format!("  not in the backup    {extra}{}", if extra.objects > 0 { format!(": {stays}") } else { String::new() }),
         ];
+        lines.extend(overwrite_keys.lines(overwrite.objects));
+        lines.push(format!("  right already        {right}"));
+        lines.push(format!(
+            "  not in the backup    {extra}{}",
+            if extra.objects > 0 { format!(": {stays}") } else { String::new() }
+        ));
+        if self.request.delete_extra {
+            lines.extend(extra_keys.lines(extra.objects));
+        }
         if *renamed > 0 {
             lines
                 .push(format!("  {renamed} key(s) cannot be names of files as they are: their special parts are written with %"));
