@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::Options;
-use crate::cli::exit::{DONE, FAILED, Failure};
-use crate::cli::{Context, Outcome};
+use crate::cli::exit::{DONE, FAILED, Failure, USAGE};
+use crate::cli::{Context, Outcome, signals};
 use crate::config::Config;
 use crate::pg::Lsn;
 use crate::pg::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
@@ -18,7 +19,7 @@ use crate::resources::postgres::restore::plan::RestorePlan;
 use crate::resources::postgres::restore::protection::end_recovery;
 use crate::resources::postgres::restore::settings::RestoreCommand;
 use crate::resources::postgres::restore::site::{Site, survey};
-use crate::resources::postgres::restore::start::{End, Recovered, StartOptions, start};
+use crate::resources::postgres::restore::start::{End, Recovered, StartOptions, start, stop};
 use crate::resources::postgres::restore::target::{Wanted, parse_time};
 use crate::resources::postgres::restore::{self, Configuration, Restored, carry_out, make_plan};
 use crate::sys::local_postgres::{self, Programs};
@@ -76,6 +77,25 @@ pub(super) struct ClusterOptions {
 }
 
 impl ClusterOptions {
+    /// Without a target there is no place at which the server could stop: PostgreSQL would ignore the wish and take writes.
+    fn fit_together(&self) -> Result<(), Failure> {
+        let times =
+            [self.target_time.is_some(), self.target_lsn.is_some(), self.target_xid.is_some(), self.target_name.is_some()];
+        let has_target = self.target.is_some() || times.contains(&true);
+        let needs_one = match self.target_action {
+            TargetAction::Promote => self.target_exclusive.then_some("--target-exclusive"),
+            _ => Some("--target-action"),
+        };
+        match needs_one.filter(|_| !has_target) {
+            Some(option) => {
+                Err(Failure::new(format!("{option} needs a target: recovery to the end of the WAL ends with promotion"))
+                    .with_hint(Some("add --target-time, --target-lsn, --target-xid, --target-name or --target immediate"))
+                    .with_code(USAGE))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Where tablespaces go.
     pub(super) fn new_places(&self) -> impl Iterator<Item = &Path> {
         self.tablespace_map.iter().map(|(_, new)| new.as_path())
@@ -106,6 +126,7 @@ pub(super) async fn run(
     options: &ClusterOptions,
 ) -> Outcome {
     let to = PathBuf::from(common.to.as_ref().ok_or_else(|| Failure::from(restore::Error::NoDirectory))?);
+    options.fit_together()?;
     let plan = make_plan(&context.repository_now(config).await?, resource, &wanted(common, options)).await?;
     let site = survey(&plan.backup, &to, &options.tablespace_map).map_err(restore::Error::from)?;
     let programs = programs(options, &plan);
@@ -124,10 +145,11 @@ pub(super) async fn run(
         }
     };
     // What is a long work waits for a store that is away for a while.
-    let repository = context.repository(config).await?;
-    let Restored { configuration, lease } = write(context, config, &repository, (&plan, &site), resource, options).await?;
+    let (repository, asked) = (context.repository(config).await?, signals::stop()?);
+    let Restored { configuration, lease } =
+        write(context, config, &repository, (&plan, &site), resource, options, &asked).await?;
     let recovered = match programs {
-        Some(programs) if options.start => Some(recover(context, &plan, &site, programs, options).await?),
+        Some(programs) if options.start => Some(recover(context, &plan, &site, programs, options, &asked).await?),
         _ => None,
     };
     if recovered.as_ref().is_some_and(|recovered| recovered.end == End::Promoted) {
@@ -139,6 +161,18 @@ pub(super) async fn run(
     }
     let configuration = Some(configuration);
     Ok(report(context, &Report { plan, site, restored: true, configuration, recovered, next }))
+}
+
+/// Nobody waits for the server any more: it must not go on by itself and take writes.
+async fn given_up(site: &Site, programs: Programs) -> Failure {
+    let directory = site.directory.display().to_string();
+    let failure = Failure::new(format!("cancelled while the server in {directory} recovered"));
+    match stop(site, programs).await {
+        Ok(()) => failure.with_hint(Some("it was stopped; started again it goes on to the target")),
+        Err(error) => {
+            failure.with_hint(Some(format!("it could not be stopped, and goes on ({error}): 'pg_ctl stop -D {directory}'")))
+        }
+    }
 }
 
 fn report(context: &Context, report: &Report) -> u8 {
@@ -185,6 +219,7 @@ async fn write(
     (plan, site): (&RestorePlan, &Site),
     resource: &ResourceName,
     options: &ClusterOptions,
+    asked: &CancellationToken,
 ) -> Result<Restored, Failure> {
     let command = RestoreCommand::of_this_program(&config.path, resource, plan.system_id)?;
     let (backups, written) = (repository.backups(resource), Written::default());
@@ -196,6 +231,11 @@ async fn write(
         tokio::select! {
             result = &mut work => break result,
             _ = ticks.tick() => progress.set(written.bytes(), plan.plain_bytes),
+            () = asked.cancelled() => {
+                progress.finish();
+                let hint = "what was written is no cluster, and no server starts on it: remove it, and restore again";
+                return Err(Failure::new(format!("cancelled while restoring into {}", site.directory.display())).with_hint(Some(hint)));
+            }
         }
     };
     progress.finish();
@@ -208,11 +248,18 @@ async fn recover(
     site: &Site,
     programs: Programs,
     options: &ClusterOptions,
+    asked: &CancellationToken,
 ) -> Result<Recovered, Failure> {
     let progress = context.output.progress("recovering");
     let start_options = StartOptions { port: options.port, socket_directory: options.socket_directory.clone() };
     let show = |replay: &restore::start::Replay| progress.set(replay.done_bytes, plan.wal_bytes);
-    let recovered = start(plan, site, programs, &start_options, show).await;
+    let recovered = tokio::select! {
+        recovered = start(plan, site, programs.clone(), &start_options, show) => recovered,
+        () = asked.cancelled() => {
+            progress.finish();
+            return Err(given_up(site, programs).await);
+        }
+    };
     progress.finish();
     Ok(recovered?)
 }

@@ -15,7 +15,7 @@ use crate::pg::history::TimelineHistory;
 use crate::pg::recovery::TargetAction;
 use crate::pg::{Lsn, TimelineId, WalFileName};
 use crate::sys::clock::Deadline;
-use crate::sys::local_postgres::{LocalPostgres, Programs};
+use crate::sys::local_postgres::{LocalPostgres, Programs, Stop};
 
 use super::plan::RestorePlan;
 use super::site::Site;
@@ -123,6 +123,25 @@ pub async fn start(
             State::Running | State::Gone => tokio::time::sleep(POLL).await,
         }
     }
+}
+
+/// Stops the server that `start` began, in whatever state it is.
+///
+/// # Errors
+/// `Error::Server` with what `pg_ctl` says.
+pub async fn stop(site: &Site, programs: Programs) -> Result<()> {
+    let server = LocalPostgres::new(programs, site.owner, site.directory.clone());
+    let lock_file = site.directory.join("postmaster.pid");
+    let stopped = tokio::task::spawn_blocking(move || {
+        // It takes a moment until one that was just started can be stopped.
+        let begins = Deadline::after(BEGINS_WITHIN);
+        while !lock_file.exists() && !begins.has_passed() {
+            std::thread::sleep(POLL);
+        }
+        server.stop(Stop::Fast)
+    });
+    let stopped = stopped.await.map_err(|panic| Error::Interrupted(panic.to_string()))?;
+    stopped.map_err(|error| Error::Server(error.to_string()))
 }
 
 /// Only for this start, on the command line: what is followed is logged, in English, in one place.
