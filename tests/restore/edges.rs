@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pg_fixtures::checksum::Checksums;
+use pg_fixtures::checksum::{Checksums, Database};
 use pg_fixtures::postgres::Installation;
 
 use super::support::{Story, dry_run};
@@ -114,5 +114,39 @@ fn wal_behind_a_fork_is_never_taken_for_that_of_a_timeline_of_which_only_the_his
         let hint: Vec<&str> =
             refused.split('\'').find(|words| words.starts_with("--target-timeline 1 ")).expect("a hint").split(' ').collect();
         assert_eq!(story.started("fork", &hint).content(), at_fork);
+    }
+}
+
+#[test]
+fn what_was_written_last_before_a_fork_is_found_on_the_old_timeline_where_the_new_one_was_not_archived_from_its_beginning() {
+    let story = Story::new(&Installation::newest());
+    let cluster = &story.cluster;
+    cluster.sql("CREATE TABLE t (i int)");
+    story.backup();
+    cluster.sql("INSERT INTO t VALUES (1)");
+    let (first, moment, lsn) = (Checksums::of(cluster), cluster.sql("SELECT clock_timestamp()"), cluster.lsn());
+    cluster.sql("INSERT INTO t VALUES (2)");
+    let fork = cluster.lsn();
+    cluster.sql("INSERT INTO t VALUES (3)");
+    story.store_wal();
+    // The restored cluster lives on for a while before anybody archives it.
+    let copy = story.started("copy", &["--target-lsn", &fork, "--target-exclusive"]);
+    let sql = |statements: &str| copy.try_statements(statements).expect("a statement on the copy");
+    for _ in 0..2 {
+        sql("INSERT INTO t VALUES (4)");
+        sql("SELECT pg_switch_wal()");
+    }
+    sql("INSERT INTO t VALUES (5)");
+    let kept = sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    sql("SELECT pg_switch_wal()");
+    for name in ["00000002.history", &kept] {
+        story.holdfast.run(&["wal", "push", &story.place("copy").join("pg_wal").join(name).display().to_string()]);
+    }
+    for (name, target) in [("time", ["--target-time", &moment]), ("lsn", ["--target-lsn", &lsn])] {
+        let refused = story.refusal(&target);
+        assert!(refused.contains("WAL is missing between"), "{refused}");
+        assert!(refused.contains("add --target-timeline 1: on timeline 1, which was left at "), "{refused}");
+        let arguments = [target[0], target[1], "--target-timeline", "1"];
+        assert_eq!(story.started(name, &arguments).content(), first, "{name}");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::pg::history::TimelineHistory;
-use crate::pg::{Lsn, TimelineId};
+use crate::pg::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 /// The history files that are stored, by the timeline that they tell of.
 pub type Histories = BTreeMap<TimelineId, TimelineHistory>;
@@ -19,14 +19,17 @@ pub fn path_to(timeline: TimelineId, histories: &Histories) -> TimelineHistory {
 }
 
 /// What is stored along a path: stretches without a hole, in ascending order. Of a timeline that was left, what lies behind that
-/// place does not count; the first segment of its child holds a copy of what lies before.
+/// place does not count; nor does what it wrote before to the segment in which it was left, since a server on its way along the path reads the
+/// child's segment, which begins with a copy of that.
 #[must_use]
-pub fn stretches(path: &TimelineHistory, stored: &StoredWal) -> Vec<Range<Lsn>> {
+pub fn stretches(path: &TimelineHistory, stored: &StoredWal, size: SegmentSize) -> Vec<Range<Lsn>> {
+    let segment_of = |lsn| SegmentNumber::containing(lsn, size).start(size);
     let mut pieces: Vec<Range<Lsn>> = Vec::new();
     for span in path.spans() {
         for stretch in stored.get(&span.timeline).map_or(&[][..], Vec::as_slice) {
-            let end = span.end.map_or(stretch.end, |leaves| leaves.min(stretch.end));
-            pieces.extend((stretch.start < end).then_some(stretch.start..end));
+            let start = stretch.start.max(segment_of(span.start));
+            let end = span.end.map_or(stretch.end, |leaves| segment_of(leaves).min(stretch.end));
+            pieces.extend((start < end).then_some(start..end));
         }
     }
     merged(pieces)
@@ -53,11 +56,36 @@ mod tests {
         TimelineHistory::parse(TimelineId(timeline), content.as_bytes()).unwrap()
     }
 
+    const SEGMENT: u64 = 1 << 20;
+
+    fn segments(range: Range<u64>) -> Range<Lsn> {
+        Lsn(range.start * SEGMENT)..Lsn(range.end * SEGMENT)
+    }
+
+    fn along(path: &TimelineHistory, stored: &StoredWal) -> Vec<Range<Lsn>> {
+        stretches(path, stored, SegmentSize::try_from(SEGMENT).unwrap())
+    }
+
     #[test]
     fn wal_that_a_timeline_wrote_after_it_was_left_does_not_count() {
-        let stored = StoredWal::from([(TimelineId(1), vec![Lsn(0)..Lsn(500)]), (TimelineId(4), vec![Lsn(200)..Lsn(300)])]);
-        assert_eq!(stretches(&path(4, "1\t0/FA\tx\n"), &stored), [Lsn(0)..Lsn(300)]);
-        assert_eq!(stretches(&path(3, "1\t0/15E\tx\n2\t0/208\tx\n"), &stored), [Lsn(0)..Lsn(350)]);
+        let stored = StoredWal::from([(TimelineId(1), vec![segments(0..50)]), (TimelineId(4), vec![segments(20..30)])]);
+        assert_eq!(along(&path(4, "1\t0/1400100\tx\n"), &stored), [segments(0..30)]);
+        assert_eq!(along(&path(3, "1\t0/1400000\tx\n2\t0/1E00000\tx\n"), &stored), [segments(0..20)]);
+    }
+
+    #[test]
+    fn the_segment_in_which_a_timeline_was_left_is_its_childs() {
+        let left_in_20 = path(2, "1\t0/1400100\tx\n");
+        let stored = |of_child| StoredWal::from([(TimelineId(1), vec![segments(0..50)]), (TimelineId(2), vec![of_child])]);
+        assert_eq!(along(&left_in_20, &stored(segments(20..22))), [segments(0..22)]);
+        assert_eq!(
+            along(&left_in_20, &stored(segments(21..22))),
+            [segments(0..20), segments(21..22)],
+            "the child's is not stored"
+        );
+        let twice = path(3, "1\t0/1400100\tx\n2\t0/1400200\tx\n");
+        let both = StoredWal::from([(TimelineId(1), vec![segments(0..50)]), (TimelineId(3), vec![segments(20..22)])]);
+        assert_eq!(along(&twice, &both), [segments(0..22)], "nothing is read of a timeline that was left where it began");
     }
 
     proptest! {

@@ -20,7 +20,7 @@ use crate::pg::{Lsn, SegmentNumber, SegmentSize, SystemId, TimelineId};
 use crate::repository::{BackupEntry, Damaged, Gap};
 
 pub use choose::{Route, choose_route};
-pub use refusal::{Reason, Refusal};
+pub use refusal::{Elsewhere, Reason, Refusal};
 pub use text::bytes as size_text;
 
 /// What is stored of a cluster.
@@ -172,7 +172,12 @@ const REPLAY_BYTES_PER_SECOND: u64 = 80 << 20;
 /// # Errors
 /// A refusal, where the target cannot be reached.
 pub fn plan(facts: &Facts, route: &Route, located: Located) -> Result<RestorePlan, Refusal> {
-    let refused = |reason: Reason| Refusal { reason, windows: route.windows(located.last), damaged: facts.damaged.clone() };
+    let refused = |reason: Reason| Refusal {
+        reason,
+        windows: route.windows(located.last),
+        damaged: facts.damaged.clone(),
+        elsewhere: None,
+    };
     let (stop, reached) = choose::stop(facts, route, &located).map_err(refused)?;
     let backup = choose::backup(facts, route, &reached).map_err(refused)?.clone();
     choose::time_is_known(route, &located, &backup).map_err(refused)?;

@@ -3,8 +3,10 @@
 use super::Result;
 use super::gather::gather;
 use super::locate::{locate, reachable_before};
-use super::plan::{Reason, Refusal, RestorePlan, Route, choose_route, plan};
+use super::plan::{Elsewhere, Facts, Reason, Refusal, RestorePlan, Route, choose_route, plan};
 use super::target::Wanted;
+use crate::pg::history::Span;
+use crate::pg::recovery::{RecoveryTarget, TargetTimeline};
 use crate::repository::{Repository, ResourceName, WalArchive};
 
 /// Makes the plan of a restore.
@@ -17,7 +19,10 @@ pub async fn make_plan(repository: &Repository, resource: &ResourceName, wanted:
     let located = locate(&archive, &route).await?;
     match plan(&facts, &route, located) {
         Ok(plan) => Ok(plan),
-        Err(refusal) => Err(before_the_hole(&archive, &route, refusal).await?.into()),
+        Err(refusal) => {
+            let elsewhere = elsewhere(&archive, &facts, &route).await;
+            Err(Refusal { elsewhere, ..before_the_hole(&archive, &route, refusal).await? }.into())
+        }
     }
 }
 
@@ -26,4 +31,26 @@ async fn before_the_hole(archive: &WalArchive, route: &Route, refusal: Refusal) 
     let Reason::Gap { start, end, noticed, backup } = refusal.reason else { return Ok(refusal) };
     let start = reachable_before(archive, route, start).await?;
     Ok(Refusal { reason: Reason::Gap { start, end, noticed, backup }, ..refusal })
+}
+
+/// The youngest of the timelines on the way that leads to the target by itself: what it wrote last can be stored under its own name alone, where
+/// its child was not archived from the beginning. Nobody follows it without being told to.
+async fn elsewhere(archive: &WalArchive, facts: &Facts, route: &Route) -> Option<Elsewhere> {
+    let wanted = &route.wanted;
+    if wanted.timeline != TargetTimeline::Latest || matches!(wanted.target, RecoveryTarget::EndOfWal | RecoveryTarget::Immediate)
+    {
+        return None;
+    }
+    for Span { timeline, end, .. } in route.path.spans().iter().rev() {
+        let Some(left_at) = *end else { continue };
+        let wanted = Wanted { timeline: TargetTimeline::Id(*timeline), ..wanted.clone() };
+        let Ok(route) = choose_route(facts, &wanted) else { continue };
+        // Why it does not lead there does not matter: the refusal stands.
+        let Ok(located) = locate(archive, &route).await else { continue };
+        let Ok(plan) = plan(facts, &route, located) else { continue };
+        let is_exact = plan.located.stop.is_some();
+        let end = plan.wal.last().map_or(left_at, |part| part.end);
+        return Some(Elsewhere { timeline: *timeline, left_at, is_exact, end });
+    }
+    None
 }

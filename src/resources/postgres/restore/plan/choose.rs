@@ -70,7 +70,7 @@ fn route(facts: &Facts, wanted: &Wanted) -> Result<Route, Reason> {
     }
     let mut lost: Vec<Gap> = facts.gaps.iter().filter(|gap| concerns(gap, &path)).cloned().collect();
     lost.sort_by_key(|gap| std::cmp::Reverse(gap.end));
-    Ok(Route { wanted: wanted.clone(), stretches: stretches(&path, &facts.stored), path, backups, lost })
+    Ok(Route { wanted: wanted.clone(), stretches: stretches(&path, &facts.stored, facts.segment_size), path, backups, lost })
 }
 
 fn not_listed(facts: &Facts, id: &BackupId) -> Reason {

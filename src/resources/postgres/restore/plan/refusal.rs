@@ -20,6 +20,21 @@ pub struct Refusal {
     pub windows: Vec<Window>,
     /// Records that could not be read, and that could tell of more.
     pub damaged: Vec<Damaged>,
+    /// Another timeline that leads there, where none was asked for.
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// A timeline on the way that leads to a target which the newest one does not lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// Where it was left.
+    pub left_at: Lsn,
+    /// Whether the target lies on it; otherwise it leads to the last that is stored before the target.
+    pub is_exact: bool,
+    /// Up to where it would be replayed.
+    pub end: Lsn,
 }
 
 /// Why a target cannot be reached.
@@ -127,12 +142,22 @@ pub enum Reason {
 
 impl Refusal {
     pub(super) const fn of(reason: Reason) -> Self {
-        Self { reason, windows: Vec::new(), damaged: Vec::new() }
+        Self { reason, windows: Vec::new(), damaged: Vec::new(), elsewhere: None }
     }
 
     /// What to do next.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
+        if let Some(Elsewhere { timeline, left_at, is_exact, end }) = self.elsewhere {
+            return Some(match is_exact {
+                true => format!(
+                    "add --target-timeline {timeline}: on timeline {timeline}, which was left at {left_at}, it can be reached"
+                ),
+                false => format!(
+                    "add --target-timeline {timeline} for the last that is stored before it, up to {end} on timeline {timeline}, which was left at {left_at}"
+                ),
+            });
+        }
         Some(match &self.reason {
             Reason::NoBackup => "take one with 'holdfast backup'".to_owned(),
             Reason::UnknownBackup(_) => "'holdfast backups' lists them".to_owned(),
