@@ -30,6 +30,8 @@ mod revert;
 mod schedule;
 #[path = "archive/site.rs"]
 mod site;
+#[path = "archive/standby.rs"]
+mod standby;
 #[path = "archive/streaming.rs"]
 mod streaming;
 #[path = "archive/synchronous.rs"]

@@ -3,6 +3,8 @@
 use holdfast::pg::{Lsn, TimelineId};
 use pg_fixtures::postgres::Installation;
 
+use crate::clients::Clients;
+use crate::key::Key;
 use crate::site::{DEADLINE, Site, end_of_wal, server};
 
 #[test]
@@ -32,4 +34,31 @@ fn a_commit_that_returned_is_stored_whatever_happens_to_the_agent() {
         site.wait_for(end_of_wal(&cluster));
         site.content(TimelineId(1)).compare(&cluster);
     }
+}
+
+/// Slices that were on their way together overlap, and whoever writes them cannot read them again.
+#[test]
+fn commits_go_on_behind_every_restart_of_an_agent_that_can_write_and_not_read() {
+    let cluster = server(&Installation::newest()).start();
+    cluster.pgbench(&["-i", "-s", "1", "-q"]);
+    let site = Site::new(&cluster, &format!("synchronous = true\n{}", Key::new().writer()));
+    site.holdfast.start_agent();
+    site.wait_for(end_of_wal(&cluster));
+    cluster.sql("ALTER SYSTEM SET synchronous_standby_names = 'holdfast'");
+    cluster.reload();
+    let clients = Clients::start(&cluster, 4);
+    let more = || {
+        let before = clients.confirmed().len();
+        site.holdfast.wait_until(DEADLINE, "commits go on", || clients.confirmed().len() > before + 50);
+    };
+    for round in 0..6 {
+        more();
+        if round % 2 == 0 {
+            site.holdfast.kill9();
+        } else {
+            assert!(site.holdfast.terminate().success());
+        }
+        site.holdfast.start_agent();
+    }
+    more();
 }

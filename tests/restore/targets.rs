@@ -66,6 +66,20 @@ fn a_restored_cluster_holds_what_was_there_at_the_moment() {
 }
 
 #[test]
+fn a_transaction_is_found_where_segments_without_a_commit_follow() {
+    let story = Story::new(&Installation::newest());
+    story.cluster.sql("CREATE TABLE t (i int)");
+    story.backup();
+    let xid = story.cluster.sql("INSERT INTO t VALUES (1) RETURNING pg_current_xact_id()");
+    let expected = Checksums::of(&story.cluster);
+    for _ in 0..3 {
+        story.cluster.sql("SELECT pg_logical_emit_message(false, 'no', 'commit')");
+        story.store_wal();
+    }
+    assert_eq!(story.restored_content("xid", &["--target-xid", &xid]), expected);
+}
+
+#[test]
 fn the_first_consistent_point_is_a_target() {
     let story = Story::new(&Installation::newest());
     story.cluster.sql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS i");

@@ -78,6 +78,15 @@ pub(super) struct Offer {
     /// Which bytes of the segment.
     pub range: Range<u64>,
     pub plain: Bytes,
+    /// More of the segment that the writer has, the offer in it: what overlaps with the offer in part can be compared by its hash then.
+    pub around: Option<Around>,
+}
+
+/// Bytes of a segment from a place on.
+#[derive(Debug, Clone)]
+pub(super) struct Around {
+    pub start: u64,
+    pub bytes: Bytes,
 }
 
 /// How a stored object compares.
@@ -202,11 +211,12 @@ impl Agreement {
 
     async fn compare(&self, offer: &Offer, object: WalObject) -> Result<Comparison, Refusal> {
         let Some(range) = self.range(&object) else { return Ok(Comparison::Vanished) };
-        // All of its bytes are offered: its hash tells, and no key is needed where the store is encrypted.
+        // All of its bytes are known: its hash tells, and no key is needed where the store is encrypted.
+        let mut differs = false;
         if let Some(ours) = offer.part(&range) {
             match self.archive.holds(&object, &ours).await? {
                 Some(true) => return Ok(Comparison::Agrees(object)),
-                Some(false) => {}
+                Some(false) => differs = true,
                 None => return Ok(Comparison::Vanished),
             }
         }
@@ -215,10 +225,12 @@ impl Agreement {
             WalObject::File(name) => self.archive.get_file(*name).await,
             WalObject::Slice(slice) => self.archive.get_slice(slice).await,
         };
-        let unreadable = |error| Refusal::Unreadable { segment: offer.segment, error };
-        match found.map_err(unreadable)? {
-            None => Ok(Comparison::Vanished),
-            Some((_, theirs)) => match first_difference(offer, range.start, &theirs) {
+        match found {
+            // Where it does is for those to see who can read it.
+            Err(_) if differs => Err(self.contradiction(offer, &object, range.start).into()),
+            Err(error) => Err(Refusal::Unreadable { segment: offer.segment, error }),
+            Ok(None) => Ok(Comparison::Vanished),
+            Ok(Some((_, theirs))) => match first_difference(offer, range.start, &theirs) {
                 None => Ok(Comparison::Agrees(object)),
                 Some(offset) => Err(self.contradiction(offer, &object, offset).into()),
             },
@@ -244,7 +256,7 @@ impl Agreement {
     /// What reaches beyond the offer is compared again when the rest is offered.
     fn remember_if_whole(&self, offer: &Offer, object: &WalObject) {
         match self.range(object) {
-            Some(range) if offer.range.start <= range.start && range.end <= offer.range.end => {
+            Some(range) if offer.knows(&range) => {
                 self.remember((offer.segment, range.start, range.end));
             }
             _ => {}
@@ -277,11 +289,24 @@ impl Agreement {
 }
 
 impl Offer {
-    /// Some of its bytes; `None` where they are not all in it.
+    /// Some of the segment's bytes; `None` where they are not all known.
     fn part(&self, range: &Range<u64>) -> Option<Bytes> {
-        let offset = |at: u64| usize::try_from(at.checked_sub(self.range.start)?).ok();
+        let (known_from, known) = self.known();
+        let offset = |at: u64| usize::try_from(at.checked_sub(known_from)?).ok();
         let (start, end) = (offset(range.start)?, offset(range.end)?);
-        (start <= end && end <= self.plain.len()).then(|| self.plain.slice(start..end))
+        (start <= end && end <= known.len()).then(|| known.slice(start..end))
+    }
+
+    const fn known(&self) -> (u64, &Bytes) {
+        match &self.around {
+            Some(Around { start, bytes }) => (*start, bytes),
+            None => (self.range.start, &self.plain),
+        }
+    }
+
+    const fn knows(&self, range: &Range<u64>) -> bool {
+        let (start, bytes) = self.known();
+        start <= range.start && range.end <= start + bytes.len() as u64
     }
 
     const fn place(&self) -> Place {

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::agreement::Around;
 use super::delay::Delays;
 use super::known::Known;
 use super::piece::{Piece, piece_bytes, piece_start, slice_of};
@@ -237,10 +238,15 @@ impl Inflow {
             return;
         }
         let Some(slice) = self.known.next_to_confirm().cloned() else { return };
-        let piece = self.piece_at(piece_start(slice.range.start, self.size()));
+        let (size, awaited) = (self.size(), self.known.compared_from());
+        let piece = self.piece_at(piece_start(slice.range.start, size));
+        if piece.received() < awaited.min(piece.end()) {
+            return;
+        }
         let Some(bytes) = piece.part(&slice.range) else { return };
-        let name = piece.slice(&slice.range);
-        self.begin_slice(name, bytes, slice, Purpose::Compare);
+        let (name, start) = (piece.slice(&slice.range), size.offset(piece.start()));
+        let around = piece.part(&(piece.start()..piece.received())).map(|bytes| Around { start, bytes });
+        self.begin_slice(name, (bytes, around), slice, Purpose::Compare);
     }
 
     /// Stores what no slice was made of yet, and with it what is still on its way.
@@ -253,7 +259,7 @@ impl Inflow {
         piece.sliced_to(range.end);
         let name = piece.slice(&range);
         let slice = self.under_way.new_slice(range, fresh, now);
-        self.begin_slice(name, bytes, slice, Purpose::New);
+        self.begin_slice(name, (bytes, None), slice, Purpose::New);
     }
 
     /// Stores the slices that it is time to merge as one, which no commit waits for.
@@ -263,10 +269,10 @@ impl Inflow {
         let Some(slice) = run_to_merge(stored).and_then(|run| merged(&stored[stored.len() - run..])) else { return };
         let Some(bytes) = self.piece.part(&slice.range).filter(|bytes| self.uploader.has_room_for(bytes.len())) else { return };
         let name = self.piece.slice(&slice.range);
-        self.begin_slice(name, bytes, slice, Purpose::Merge);
+        self.begin_slice(name, (bytes, None), slice, Purpose::Merge);
     }
 
-    fn begin_slice(&mut self, name: Slice, bytes: Bytes, slice: StoredSlice, purpose: Purpose) {
+    fn begin_slice(&mut self, name: Slice, bytes: (Bytes, Option<Around>), slice: StoredSlice, purpose: Purpose) {
         let range = slice.range.clone();
         let about = self.about(&range, &slice.activity);
         self.under_way.send(slice, purpose);
@@ -289,7 +295,7 @@ impl Inflow {
         };
         let about = self.about(&range, piece.activity());
         self.full[index].under_way = true;
-        self.uploader.put(upload, range, bytes, about);
+        self.uploader.put(upload, range, (bytes, None), about);
         Ok(())
     }
 

@@ -19,6 +19,8 @@ pub(super) struct Known {
     unconfirmed: VecDeque<StoredSlice>,
     /// The end of what they cover without a hole from where the stream begins.
     end: Lsn,
+    /// Where all of it can be compared without being read.
+    compared_from: Lsn,
     /// Those that others stand for, by the piece whose storing makes them superfluous.
     leftover: BTreeMap<Lsn, Vec<Slice>>,
 }
@@ -51,12 +53,19 @@ impl Known {
             debug_assert!(range.start < range.end);
             leftover.entry(piece).or_default().push(slice.clone());
         }
-        Self { unconfirmed, end: Lsn(begin.0 + end), leftover }
+        let compared_from = if overlap_in_part(&ranges) { Lsn(begin.0 + end) } else { Lsn::INVALID };
+        Self { unconfirmed, end: Lsn(begin.0 + end), compared_from, leftover }
     }
 
     /// The end of what was stored before.
     pub const fn end(&self) -> Lsn {
         self.end
+    }
+
+    /// Up to where the server's WAL has to be there before anything is compared. Slices that overlap in part can be compared by their hashes only
+    /// where all bytes of both are there; who cannot read them has no other way.
+    pub const fn compared_from(&self) -> Lsn {
+        self.compared_from
     }
 
     /// The next position past `position` at which bytes are to be cut; that is where a slice ends.
@@ -98,6 +107,12 @@ impl Known {
     }
 }
 
+/// Whether any two of them overlap, and neither holds the other.
+fn overlap_in_part(ranges: &[Range<u64>]) -> bool {
+    let in_part = |a: &Range<u64>, b: &Range<u64>| a.start < b.start && b.start < a.end && a.end < b.end;
+    ranges.iter().any(|a| ranges.iter().any(|b| in_part(a, b)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,10 +132,18 @@ mod tests {
         assert_eq!(known.end(), Lsn(begin.0 + 200));
         assert_eq!(known.unconfirmed.iter().map(|slice| slice.range.end.0 - begin.0).collect::<Vec<_>>(), [100, 200]);
         assert_eq!(known.take_leftover(begin), slices(&[0..10, 10..100, 300..400]));
+        assert_eq!(known.compared_from(), Lsn::INVALID);
         let first = begin..Lsn(begin.0 + 100);
         assert!(!known.is_confirmed_before(Lsn(begin.0 + 50)));
         known.confirmed(&first);
         assert!(known.is_confirmed_before(Lsn(begin.0 + 50)) && !known.is_confirmed_before(Lsn(begin.0 + 150)));
+    }
+
+    #[test]
+    fn slices_that_overlap_in_part_are_compared_when_all_of_them_has_come() {
+        let begin = SegmentNumber(3).start(SIZE);
+        let known = Known::of(&slices(&[0..100, 50..150, 100..200, 300..400]), begin, SIZE);
+        assert_eq!(known.compared_from(), Lsn(begin.0 + 200));
     }
 
     #[test]

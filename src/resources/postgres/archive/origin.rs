@@ -49,7 +49,7 @@ pub async fn origin_of(
     let segment = SegmentName::new(timeline, SegmentNumber::containing(last, size), size);
     let slice = slice_of(segment, &(start..reached), size);
     let range = slice.bytes.clone();
-    let offer = Offer { object: WalObject::Slice(slice), segment, range, plain: into_bytes(plain) };
+    let offer = Offer { object: WalObject::Slice(slice), segment, range, plain: into_bytes(plain), around: None };
     match Agreement::new(archive.clone()).compare_with_stored(&offer).await {
         Ok(()) => Ok(Origin::Same),
         Err(Refusal::Contradiction(found)) => Ok(Origin::Other(found)),

@@ -169,7 +169,7 @@ async fn whole(archive: &WalArchive, file: &SourceFile, name: WalFileName, segme
     if name != WalFileName::Segment(segment) {
         return Ok(archive.put_file(name, bytes, &about).await?);
     }
-    let offer = Offer { object: WalObject::File(name), segment, range: 0..size.bytes(), plain: bytes };
+    let offer = Offer { object: WalObject::File(name), segment, range: 0..size.bytes(), plain: bytes, around: None };
     let mut created = false;
     let stored = Agreement::new(archive.clone()).store(&offer, &about, &mut created).await?;
     joined(archive, segment, &activity, &[offer.object], created).await?;
@@ -221,7 +221,7 @@ async fn pieces(archive: &WalArchive, file: &SourceFile, name: WalFileName, segm
             // What it holds behind its last record is no WAL, and need not agree with anything.
             archive.put_slice(&slice, bytes, &about).await?
         } else {
-            let offer = Offer { object: WalObject::Slice(slice), segment, range, plain: bytes };
+            let offer = Offer { object: WalObject::Slice(slice), segment, range, plain: bytes, around: None };
             let mut new = false;
             let put = agreement.store(&offer, &about, &mut new).await?;
             created.extend(new.then_some(offer.object));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::agreement::{Agreement, Offer, Refusal};
+use super::agreement::{Agreement, Around, Offer, Refusal};
 use super::pause::Pause;
 use super::report::{Report, Trouble};
 use super::{Error, Result};
@@ -78,15 +78,15 @@ impl Uploader {
         !self.tasks.is_empty()
     }
 
-    /// Begins to store `plain`, the WAL of `range`.
-    pub fn put(&mut self, upload: Upload, range: Range<Lsn>, plain: Bytes, about: WalAbout) {
+    /// Begins to store `plain`, the WAL of `range`; `around`: more of its segment, to compare it with.
+    pub fn put(&mut self, upload: Upload, range: Range<Lsn>, (plain, around): (Bytes, Option<Around>), about: WalAbout) {
         self.bytes += plain.len();
         let (agreement, report) = (self.agreement.clone(), self.report.clone());
         let room = self.archive.room_for(plain.len() as u64);
         let place = free_place_for(room);
         self.tasks.spawn(async move {
             let (begun, bytes) = (clock::instant(), plain.len());
-            if let Some(offer) = upload.offer(plain) {
+            if let Some(offer) = upload.offer(plain, around) {
                 persist(&agreement, &report, &offer, &about, (room, place)).await?;
             }
             Ok(Finished { upload, range, took: begun.elapsed(), bytes })
@@ -141,13 +141,13 @@ impl Uploader {
 
 impl Upload {
     /// What is to be stored and compared; none where something is deleted.
-    fn offer(&self, plain: Bytes) -> Option<Offer> {
+    fn offer(&self, plain: Bytes, around: Option<Around>) -> Option<Offer> {
         let (object, segment, range) = match self {
             Self::Segment(name) => (WalObject::File(WalFileName::Segment(*name)), *name, 0..plain.len() as u64),
             Self::Piece(slice) | Self::Slice(slice) => (WalObject::Slice(slice.clone()), slice.segment, slice.bytes.clone()),
             Self::Delete | Self::Gap => return None,
         };
-        Some(Offer { object, segment, range, plain })
+        Some(Offer { object, segment, range, plain, around })
     }
 }
 

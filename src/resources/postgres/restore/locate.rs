@@ -184,25 +184,28 @@ impl Search<'_> {
         Ok(None)
     }
 
-    /// Commits rise with transaction ids only roughly: the search begins where such ids begin to be committed.
+    /// Commits rise with transaction ids only roughly: the search begins where such ids begin to be committed, and goes some way in both
+    /// directions. What it does not find there it does not deny.
     async fn xid(&self, xid: u32, located: Located) -> Result<Located> {
         let mut low = 0;
         let mut high = self.pieces.len();
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.pieces.activity(middle).await?.last_commit {
+            // Of a piece without a commit the one before it tells.
+            match self.last_commit_before(middle + 1).await? {
                 Some(commit) if follows_or_is(commit.xid, xid) => high = middle,
                 _ => low = middle + 1,
             }
         }
-        let end = self.pieces.len().min(low.saturating_add(PIECES_READ_FOR_XID));
-        for index in low..end {
+        let (begin, end) =
+            (low.saturating_sub(PIECES_READ_FOR_XID), self.pieces.len().min(low.saturating_add(PIECES_READ_FOR_XID)));
+        for index in (low..end).chain((begin..low).rev()) {
             let around = self.around(index, |commit| commit.xid == xid).await?;
             if let Some(stop) = around.stop.clone() {
                 return self.at_commit(index, &stop, around, located).await;
             }
         }
-        Ok(Located { search_cut_short: end < self.pieces.len(), ..located })
+        Ok(Located { search_cut_short: begin > 0 || end < self.pieces.len(), ..located })
     }
 
     async fn at_commit(&self, index: usize, stop: &Range<Lsn>, at: Around, located: Located) -> Result<Located> {

@@ -45,7 +45,7 @@ fn offer(wal: &[u8], range: std::ops::Range<usize>) -> Offer {
     } else {
         WalObject::Slice(Slice { segment: segment(), bytes: bytes.clone() })
     };
-    Offer { object, segment: segment(), range: bytes, plain: Bytes::copy_from_slice(&wal[range]) }
+    Offer { object, segment: segment(), range: bytes, plain: Bytes::copy_from_slice(&wal[range]), around: None }
 }
 
 fn about() -> WalAbout {

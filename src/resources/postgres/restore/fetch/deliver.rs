@@ -1,6 +1,8 @@
 //! Writing what was fetched to where PostgreSQL wants it: beside it first, then under its name in one step.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -14,8 +16,8 @@ use crate::sys::durable::{Draft, parent_of};
 
 /// As PostgreSQL makes its WAL files, before the umask that it gives to its children.
 const MODE: u32 = 0o640;
-/// How many zeros are written at a time.
-const ZEROS: &[u8] = &[0; 64 << 10];
+/// How many bytes are filled up at a time.
+const FILLER_BYTES: usize = 64 << 10;
 
 /// Whether slices could be put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +39,9 @@ pub(super) async fn write(destination: &Path, bytes: Bytes) -> Result<()> {
     .await
 }
 
-/// Writes a segment from slices that follow one another from its beginning, and fills it up with zeros. Where others of `stored`, all
-/// slices that it has, overlap with them, they have to hold the same bytes. Holds two slices at a time.
+/// Writes a segment from slices that follow one another from its beginning, and fills it up: with what the server has itself behind the same
+/// bytes, otherwise with zeros. Where others of `stored`, all slices that it has, overlap with them, they have to hold the same bytes. Holds
+/// two slices at a time.
 pub(super) async fn assemble(
     archive: &WalArchive,
     name: SegmentName,
@@ -48,7 +51,11 @@ pub(super) async fn assemble(
 ) -> Result<Assembled> {
     let size = archive.segment_size();
     let path = destination.to_owned();
-    let mut draft = blocking(destination, move || Draft::begin(parent_of(&path), MODE)).await?;
+    let mut filling = blocking(destination, move || {
+        let own = Own::beside(&path, name, size.bytes());
+        Ok(Filling { draft: Draft::begin(parent_of(&path), MODE)?, written: 0, own })
+    })
+    .await?;
     let mut written = 0;
     for slice in slices {
         let Some((_, bytes)) = archive.get_slice(slice).await? else { return Ok(Assembled::Vanished) };
@@ -60,14 +67,10 @@ pub(super) async fn assemble(
             first.map_err(|source| Error::Segment { object: object(), source })?;
         }
         written = slice.bytes.end;
-        draft = append(destination, draft, new).await?;
+        filling = blocking(destination, move || filling.append(&new).map(|()| filling)).await?;
     }
     let path = destination.to_owned();
-    blocking(destination, move || {
-        fill(&mut draft, size.bytes().saturating_sub(written))?;
-        draft.sync()?.replace(&path)
-    })
-    .await?;
+    blocking(destination, move || filling.finish(size.bytes())?.sync()?.replace(&path)).await?;
     Ok(Assembled::Delivered)
 }
 
@@ -121,17 +124,57 @@ fn news(archive: &WalArchive, slice: &Slice, bytes: &Bytes, written: u64) -> Res
     Ok(bytes.slice(known.min(bytes.len())..))
 }
 
-async fn append(destination: &Path, mut draft: Draft, bytes: Bytes) -> Result<Draft> {
-    blocking(destination, move || draft.write(&bytes).map(|()| draft)).await
+/// A segment that is being written.
+struct Filling {
+    draft: Draft,
+    written: u64,
+    own: Option<Own>,
 }
 
-fn fill(draft: &mut Draft, mut missing: u64) -> io::Result<()> {
-    while missing > 0 {
-        let now = ZEROS.len().min(usize::try_from(missing).unwrap_or(ZEROS.len()));
-        draft.write(&ZEROS[..now])?;
-        missing -= now as u64;
+impl Filling {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.own.take_if(|own| !own.holds(bytes, self.written));
+        self.draft.write(bytes)?;
+        self.written += bytes.len() as u64;
+        Ok(())
     }
-    Ok(())
+
+    /// Fills it up to `size`.
+    fn finish(mut self, size: u64) -> io::Result<Draft> {
+        let mut filler = vec![0; FILLER_BYTES];
+        while self.written < size {
+            let now = usize::try_from(size - self.written).unwrap_or(FILLER_BYTES).min(FILLER_BYTES);
+            match &self.own {
+                Some(own) => own.file.read_exact_at(&mut filler[..now], self.written)?,
+                None => filler.fill(0),
+            }
+            self.draft.write(&filler[..now])?;
+            self.written += now as u64;
+        }
+        Ok(self.draft)
+    }
+}
+
+/// The server's own file of the segment that it asks for, which the one that it gets takes the place of (`KeepFileRestoredFromArchive` in
+/// `access/transam/xlogarchive.c`). A standby may have received more from its primary than is stored; it has told others that it has it,
+/// and a walsender reads it from this file. What lies behind the same beginning is kept. A file that once had another name does not have that
+/// beginning.
+struct Own {
+    file: File,
+}
+
+impl Own {
+    fn beside(destination: &Path, name: SegmentName, size: u64) -> Option<Self> {
+        let path = parent_of(destination).join(name.to_string());
+        let file = File::open(&path).ok().filter(|_| path != destination)?;
+        file.metadata().ok().filter(|found| found.len() == size).map(|_| Self { file })
+    }
+
+    /// Whether it has these bytes at that place.
+    fn holds(&self, bytes: &[u8], at: u64) -> bool {
+        let mut own = vec![0; bytes.len()];
+        self.file.read_exact_at(&mut own, at).is_ok() && own == bytes
+    }
 }
 
 /// Runs a writer on a thread that may wait.
