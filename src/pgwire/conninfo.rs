@@ -88,7 +88,7 @@ pub struct ConnInfo {
     config: Config,
     user: String,
     hosts: Vec<HostSpec>,
-    target: TargetSessionAttrs,
+    target: Option<TargetSessionAttrs>,
     pub(super) tls: TlsSettings,
     allowed: AllowedMethods,
     passfile: Option<PasswordFile>,
@@ -119,7 +119,7 @@ impl ConnInfo {
         Ok(Self {
             user,
             hosts: settings.hosts()?,
-            target: settings.get("target_session_attrs").map(str::parse).transpose()?.unwrap_or_default(),
+            target: settings.get("target_session_attrs").map(str::parse).transpose()?,
             tls: TlsSettings::read(settings, home)?,
             allowed: settings.allowed_methods()?,
             passfile: PasswordFile::of(settings.get("passfile"), home),
@@ -162,8 +162,15 @@ impl ConnInfo {
 
     /// Which servers will do.
     #[must_use]
-    pub const fn target_session_attrs(&self) -> TargetSessionAttrs {
-        self.target
+    pub fn target_session_attrs(&self) -> TargetSessionAttrs {
+        self.target.unwrap_or_default()
+    }
+
+    /// The same where the connection string or `PGTARGETSESSIONATTRS` says which; otherwise with this choice.
+    #[must_use]
+    pub fn with_default_target_session_attrs(mut self, target: TargetSessionAttrs) -> Self {
+        self.target.get_or_insert(target);
+        self
     }
 
     /// How long reaching and entering one server may take.
@@ -205,7 +212,7 @@ impl ConnInfo {
     /// The same with another choice of servers.
     #[must_use]
     pub const fn with_target_session_attrs(mut self, target: TargetSessionAttrs) -> Self {
-        self.target = target;
+        self.target = Some(target);
         self
     }
 

@@ -3,7 +3,7 @@
 use super::followed::Superseded;
 use crate::config::{self, Postgres};
 use crate::pg::version::UnsupportedVersion;
-use crate::pgwire::{self, ConnInfo, ConnInfoError, SlotNameError};
+use crate::pgwire::{self, ConnInfo, ConnInfoError, SlotNameError, TargetSessionAttrs};
 use crate::repository;
 
 /// The database for plain SQL where neither the conninfo nor `PGDATABASE` names one. libpq would take one of the role's name, which
@@ -51,7 +51,8 @@ impl Error {
     }
 }
 
-/// How to reach a configured cluster.
+/// How to reach a configured cluster. Of several servers the primary, unless the conninfo says otherwise: any of them would do for libpq, and who
+/// once went to the standby, because the primary was restarted, would stay there.
 ///
 /// # Errors
 /// When the secret cannot be had or the text is no connection string.
@@ -59,5 +60,25 @@ pub fn conninfo(cluster: &Postgres) -> Result<ConnInfo, Error> {
     let text = cluster.conninfo.reveal()?;
     let info = ConnInfo::parse(&text, &config::environment())?;
     let info = if info.names_a_database() { info } else { info.with_dbname(DATABASE) };
+    let info = if info.hosts().len() > 1 { info.with_default_target_session_attrs(TargetSessionAttrs::Primary) } else { info };
     Ok(info.with_default_application_name(&cluster.application_name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn of_several_servers_the_primary_is_meant_unless_something_else_is_said() {
+        let target = |text: &str| {
+            let text = format!("[repository]\nurl = \"file:///b\"\n[postgres.main]\nconninfo = \"{text}\"\n");
+            let config = parse(&text, std::path::Path::new("/c")).expect("a valid configuration");
+            let (_, section) = config.clusters().next().expect("a cluster");
+            conninfo(section).expect("a conninfo").target_session_attrs()
+        };
+        assert_eq!(target("host=a,b"), TargetSessionAttrs::Primary);
+        assert_eq!(target("host=a,b target_session_attrs=any"), TargetSessionAttrs::Any);
+        assert_eq!(target("host=a"), TargetSessionAttrs::Any);
+    }
 }
