@@ -174,3 +174,24 @@ fn may_ask(user: u32, archive_user: &str) -> bool {
 fn refused(message: String) -> Verdict {
     Verdict { code: exit::NOT_STORED, message }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_cannot_listen_leaves_the_socket_to_the_agent_that_does() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("agent.sock");
+        let (listener, made) = bind(&path).await.expect("a socket");
+        assert!(bind(&path).await.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse));
+        assert!(UnixStream::connect(&path).await.is_ok(), "it is listened to as before");
+        drop(listener);
+        // Its place was taken after it had failed.
+        let (_, other) = bind(&path).await.expect("another socket");
+        drop(made);
+        assert!(path.exists(), "the other one's");
+        drop(other);
+        assert!(!path.exists());
+    }
+}

@@ -27,6 +27,8 @@ fn a_time_without_an_offset_is_refused_with_an_example() {
     let said = refusal(&holdfast, &["restore", "--to", &to, "--target-time", "2026-11-22 14:30"], 2);
     names(&said, &["2026-11-22 14:30:00+01", "Europe/Berlin"]);
     refusal(&holdfast, &["restore", "--to", &to, "--target-lsn", "0/1", "--target-name", "both"], 2);
+    let said = refusal(&holdfast, &["restore", "--to", &to, "--target-action", "pause"], 2);
+    assert!(said.contains("--target-action needs a target"), "{said}");
     assert!(fs::metadata(&to).is_err());
 }
 

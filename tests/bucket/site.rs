@@ -156,8 +156,16 @@ impl Site {
     pub fn put_many(&self, objects: impl IntoIterator<Item = (String, Vec<u8>)>) {
         use futures_util::{StreamExt, TryStreamExt, stream};
         let puts = objects.into_iter().map(|(key, content)| {
-            let request = self.client.put_object().bucket(&self.source).key(key).body(content.into());
-            async move { request.send().await.map(drop) }
+            let put = move || self.client.put_object().bucket(&self.source).key(&key).body(content.clone().into()).send();
+            async move {
+                // A server that is short of processors says now and then that it has an internal error.
+                for _ in 0..5 {
+                    if put().await.is_ok() {
+                        return Ok(());
+                    }
+                }
+                put().await.map(drop)
+            }
         });
         self.wait(stream::iter(puts).buffer_unordered(32).try_collect::<()>()).expect("put objects");
     }
