@@ -71,6 +71,24 @@ fn an_older_backup_and_a_single_file_can_be_restored() {
 }
 
 #[test]
+fn a_slash_at_the_end_of_a_path_or_a_second_one_in_it_means_nothing() {
+    let site = Site::new("");
+    let configuration = site.scratch.path().join("holdfast.toml");
+    let text = fs::read_to_string(&configuration).expect("the configuration").replace("/tree\"]", "//tree/\"]");
+    fs::write(&configuration, text).expect("write the configuration");
+    let (a, b) = (site.write("sub/a", "a1"), site.write("sub/b", "b1"));
+    site.backup();
+    let write_both = || [&a, &b].iter().for_each(|path| fs::write(path, "changed").expect("change a file"));
+    let folder = site.tree.join("sub").display().to_string();
+    for only in [format!("{folder}/"), folder.replace("/sub", "//sub//"), "/".to_owned()] {
+        write_both();
+        site.run(&["restore", "files/tree", "--only", &only, "--apply"]);
+        let now = [&a, &b].map(|path| fs::read_to_string(path).expect("a file"));
+        assert_eq!(now, ["a1", "b1"], "{only}");
+    }
+}
+
+#[test]
 fn no_link_in_the_target_leads_a_restore_elsewhere() {
     let site = Site::new("");
     site.write("sub/file", "from the backup");

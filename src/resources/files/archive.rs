@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use tokio::sync::mpsc;
 
@@ -249,10 +249,10 @@ impl Archiver {
     }
 }
 
-/// The path in the archive: relative to the root directory.
+/// The path in the archive: relative to the root directory, with one slash between two names and none at its end.
 pub(super) fn stored_path(path: &Path) -> Vec<u8> {
-    let bytes = path.as_os_str().as_bytes();
-    bytes.strip_prefix(b"/").unwrap_or(bytes).to_vec()
+    let names: PathBuf = path.components().filter(|part| *part != Component::RootDir).collect();
+    names.into_os_string().into_vec()
 }
 
 /// Whether nothing happened to a file in between.

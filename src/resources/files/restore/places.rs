@@ -48,9 +48,9 @@ pub(super) struct Place {
     pub path: PathBuf,
 }
 
-/// Whether a member is another one, or lies below it.
+/// Whether a member is another one, or lies below it; everything lies below the root directory, whose path in an archive is empty.
 pub(super) fn is_at_or_below(member: &[u8], other: &[u8]) -> bool {
-    member.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    other.is_empty() || member.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 impl Places {

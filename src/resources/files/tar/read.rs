@@ -257,9 +257,10 @@ fn member_path(header: &Header, extended: &Extended) -> Result<Vec<u8>, Refused>
     if prefix.is_empty() || !is_posix { inside(name) } else { inside(&[prefix, b"/", name].concat()) }
 }
 
-/// A path that stays in its directory: relative, of plain names, without a slash at its end.
+/// A path that stays in its directory: relative, of plain names. Slashes at its end, and second ones between names, mean nothing.
 fn inside(path: &[u8]) -> Result<Vec<u8>, Refused> {
-    let trimmed = path.strip_suffix(b"/").unwrap_or(path);
-    let plain = |name: &[u8]| !name.is_empty() && name != b"." && name != b".." && !name.contains(&0);
-    if trimmed.split(|byte| *byte == b'/').all(plain) { Ok(trimmed.to_vec()) } else { Err(Refused::Escapes(shown(path))) }
+    let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
+    let plain = |name: &&[u8]| *name != b"." && *name != b".." && !name.contains(&0);
+    let fits = !names.is_empty() && !path.starts_with(b"/") && names.iter().all(plain);
+    if fits { Ok(names.join(&b'/')) } else { Err(Refused::Escapes(shown(path))) }
 }
