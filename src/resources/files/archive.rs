@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 
@@ -46,17 +47,17 @@ pub(super) struct Archiver {
     pending: Vec<u8>,
     progress: Progress,
     owners: Owners,
-    /// The first name of each file that has several.
-    names: HashMap<(u64, u64), Vec<u8>>,
+    /// The first name of each file that has several, under which its content stands in the archive.
+    names: HashMap<Inode, Vec<u8>>,
     tally: Tally,
 }
 
-/// What became of reading a file.
+/// What became of reading a file: what was opened is not always what was found under its name before.
 enum Reading {
     /// It was the same before and after.
-    Steady,
+    Steady(Metadata),
     /// It changed.
-    Changed,
+    Changed(Metadata),
     /// It is gone, and nothing of it is in the archive.
     Gone,
 }
@@ -110,8 +111,7 @@ impl Archiver {
     }
 
     fn add_file(&mut self, found: &Found) -> Result<()> {
-        let inode = (found.metadata.dev(), found.metadata.ino());
-        if let Some(first) = self.names.get(&inode) {
+        if let Some(first) = self.names.get(&inode(&found.metadata)) {
             let kind = Kind::HardLink(first.clone());
             let member = self.member(&found.path, &found.metadata, kind)?;
             self.tally.links += 1;
@@ -119,27 +119,26 @@ impl Archiver {
         }
         for _ in 0..TRIES {
             match self.read_file(&found.path, false)? {
-                Reading::Steady => {
-                    self.added(found);
+                Reading::Steady(read) => {
+                    self.added(&found.path, &read);
                     return Ok(());
                 }
                 Reading::Gone => return Ok(()),
-                Reading::Changed => {}
+                Reading::Changed(_) => {}
             }
         }
-        if matches!(self.read_file(&found.path, true)?, Reading::Gone) {
-            return Ok(());
-        }
+        let (Reading::Steady(read) | Reading::Changed(read)) = self.read_file(&found.path, true)? else { return Ok(()) };
         let path = found.path.display();
         self.remark(format!("{path} changed each of {TRIES} times that it was read: what is stored of it may be a mixture"));
-        self.added(found);
+        self.added(&found.path, &read);
         Ok(())
     }
 
-    fn added(&mut self, found: &Found) {
+    /// Takes note of a file in the archive: of the one that was read.
+    fn added(&mut self, path: &Path, read: &Metadata) {
         self.tally.files += 1;
-        if found.metadata.nlink() > 1 {
-            self.names.insert((found.metadata.dev(), found.metadata.ino()), stored_path(&found.path));
+        if read.nlink() > 1 {
+            self.names.insert(inode(read), stored_path(path));
         }
     }
 
@@ -161,7 +160,7 @@ impl Archiver {
         if member.size > WHOLE_BYTES_MAX || member.data.is_some() {
             self.write(&encode(&member))?;
             self.copy(&file, &member, path)?;
-            return Ok(if steady(&file)? { Reading::Steady } else { Reading::Changed });
+            return Ok(if steady(&file)? { Reading::Steady(before) } else { Reading::Changed(before) });
         }
         let mut content = Vec::with_capacity(usize::try_from(member.size).unwrap_or(0));
         (&file).take(member.size).read_to_end(&mut content).map_err(Error::file("read", path))?;
@@ -172,7 +171,7 @@ impl Archiver {
             self.content(&content)?;
             self.write(padding(member.size))?;
         }
-        Ok(if steady { Reading::Steady } else { Reading::Changed })
+        Ok(if steady { Reading::Steady(before) } else { Reading::Changed(before) })
     }
 
     /// Copies the data of a file; what is missing because it was cut short meanwhile is zeros.
@@ -255,7 +254,18 @@ pub(super) fn stored_path(path: &Path) -> Vec<u8> {
     names.into_os_string().into_vec()
 }
 
+/// What tells a file from every other one: device, number, and, where the file system knows it, when it was made, since the number of a file
+/// that is removed goes to the next one.
+type Inode = (u64, u64, Option<SystemTime>);
+
+fn inode(metadata: &Metadata) -> Inode {
+    (metadata.dev(), metadata.ino(), metadata.created().ok())
+}
+
 /// Whether nothing happened to a file in between.
 fn same(before: &Metadata, after: &Metadata) -> bool {
     before.len() == after.len() && times(before) == times(after)
 }
+
+#[cfg(test)]
+mod tests;
