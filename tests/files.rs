@@ -2,6 +2,7 @@
 
 mod files {
     mod changing;
+    mod links;
     mod on_change;
     mod refused;
     mod restore;

@@ -56,8 +56,13 @@ pub(super) async fn plan(
     let (object, archive) = open(run, backup).await?;
     let (compared, delete_extra) = (places.clone(), request.delete_extra);
     let section = section.clone();
+    let mut difference = blocking(move || compare::compare(&object, archive, &compared)).await?;
+    if !difference.alone.is_empty() {
+        let ((object, archive), compared) = (open(run, backup).await?, places.clone());
+        difference = blocking(move || compare::compare_alone(&object, archive, &compared, difference)).await?;
+    }
+    let compared = places.clone();
     let difference = blocking(move || {
-        let mut difference = compare::compare(&object, archive, &compared)?;
         // With `delete_extra`, that it is not there is what is brought back.
         if let Some(missing) = difference.missing.first().filter(|_| !delete_extra) {
             return Err(Error::NotInBackup(Path::new("/").join(OsStr::from_bytes(missing))));
@@ -132,8 +137,9 @@ impl RestorePlan for Planned {
     async fn carry_out(self: Box<Self>, run: &Run, _: &mut (dyn Write + Send)) -> crate::resources::Result<Restored> {
         run.progress.set(crate::resources::Doing::default());
         let (object, archive) = open(run, &self.backup).await?;
+        let again = if self.difference.alone.is_empty() { None } else { Some(open(run, &self.backup).await?.1) };
         let Self { places, difference, .. } = *self;
-        let applied = blocking(move || apply::apply(&object, archive, places, &difference)).await?;
+        let applied = blocking(move || apply::apply(&object, archive, again, places, &difference)).await?;
         let json = serde_json::to_value(&applied).expect("numbers and text");
         Ok(Restored { text: applied.to_string(), json })
     }

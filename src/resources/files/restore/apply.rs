@@ -41,10 +41,23 @@ impl fmt::Display for Applied {
 }
 
 /// Writes the members that the difference names, and removes what it says.
-pub(super) fn apply<R: Read>(object: &str, mut archive: Archive<R>, places: Places, difference: &Difference) -> Result<Applied> {
+///
+/// `again` is a second reading of the archive, for the further names of files whose first names are not wanted: only then is everything
+/// there that they may lie in.
+pub(super) fn apply<R: Read>(
+    object: &str,
+    mut archive: Archive<R>,
+    again: Option<Archive<R>>,
+    places: Places,
+    difference: &Difference,
+) -> Result<Applied> {
     let mut work = Work { places, owners: difference.owners, folders: HashMap::new(), directories: Vec::new() };
     let mut applied = Applied::default();
     while let Some(member) = archive.next_member().map_err(Error::archive(object))? {
+        let is_alone = matches!(&member.kind, Kind::HardLink(first) if difference.alone.contains_key(first));
+        if is_alone {
+            continue;
+        }
         if difference.write.contains(&PathMark::of(&member.path)) {
             work.write(object, &mut archive, member)?;
             applied.written += 1;
@@ -53,6 +66,9 @@ pub(super) fn apply<R: Read>(object: &str, mut archive: Archive<R>, places: Plac
         }
     }
     archive.finish().map_err(Error::archive(object))?;
+    if let Some(archive) = again {
+        applied.written += work.write_alone(object, archive, difference)?;
+    }
     if difference.delete_extra {
         applied.removed = remove(&difference.extra)?;
     }
@@ -111,6 +127,21 @@ impl Work {
             self.directories.push(member);
         }
         Ok(())
+    }
+
+    /// Writes the further names of files whose first names are not wanted.
+    fn write_alone<R: Read>(&mut self, object: &str, mut archive: Archive<R>, difference: &Difference) -> Result<u64> {
+        let mut written = 0;
+        while let Some(member) = archive.next_member().map_err(Error::archive(object))? {
+            for stand_in in difference.stand_ins(&member) {
+                if difference.write.contains(&PathMark::of(&stand_in.path)) {
+                    self.write(object, &mut archive, stand_in)?;
+                    written += 1;
+                }
+            }
+        }
+        archive.finish().map_err(Error::archive(object))?;
+        Ok(written)
     }
 
     /// Makes a directory, in place of anything that is none.

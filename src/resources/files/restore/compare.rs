@@ -1,5 +1,6 @@
 //! Comparing the members of an archive with what is there.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -24,29 +25,83 @@ const TEXT_BYTES_MAX: u64 = 64 << 10;
 
 /// Compares a whole archive; reading it to its end proves that it is sound.
 pub(super) fn compare<R: Read>(object: &str, mut archive: Archive<R>, places: &Places) -> Result<Difference> {
-    let mut difference = Difference { owners: geteuid().is_root(), missing: places.only().to_vec(), ..Difference::default() };
+    let difference = Difference { owners: geteuid().is_root(), missing: places.only().to_vec(), ..Difference::default() };
+    let mut comparing = Comparing { object, places, difference, linked: HashMap::new() };
     while let Some(member) = archive.next_member().map_err(Error::archive(object))? {
-        let mark = PathMark::of(&member.path);
-        difference.all.insert(mark);
-        if !places.wants(&member.path) {
-            continue;
-        }
-        difference.missing.retain(|only| !is_at_or_below(&member.path, only));
-        let place = places.find(&member.path, false)?;
-        match status(&place)? {
-            None => difference.add(mark, place.path),
-            Some(status) => {
-                let comparison = Comparison { place: &place, member: &member, status, owners: difference.owners };
-                let (what, text) = comparison.run(object, &mut archive, places, difference.has_room())?;
-                match what.is_empty() {
-                    true => difference.unchanged += 1,
-                    false => difference.change(mark, Change { path: AnyPath(place.path), what, text }),
-                }
+        comparing.difference.all.insert(PathMark::of(&member.path));
+        if places.wants(&member.path) {
+            comparing.difference.missing.retain(|only| !is_at_or_below(&member.path, only));
+            match &member.kind {
+                Kind::HardLink(first) if !places.wants(first) => comparing.difference.alone(first, member.path),
+                _ => comparing.member(&mut archive, &member)?,
             }
         }
     }
     archive.finish().map_err(Error::archive(object))?;
-    Ok(difference)
+    Ok(comparing.difference)
+}
+
+/// Compares, in a second reading, the further names of files whose first names are not wanted.
+pub(super) fn compare_alone<R: Read>(
+    object: &str,
+    mut archive: Archive<R>,
+    places: &Places,
+    difference: Difference,
+) -> Result<Difference> {
+    let mut unseen: HashSet<Vec<u8>> = difference.alone.keys().cloned().collect();
+    let mut comparing = Comparing { object, places, difference, linked: HashMap::new() };
+    while let Some(member) = archive.next_member().map_err(Error::archive(object))? {
+        for stand_in in comparing.difference.stand_ins(&member) {
+            comparing.member(&mut archive, &stand_in)?;
+        }
+        unseen.remove(&member.path);
+    }
+    archive.finish().map_err(Error::archive(object))?;
+    match unseen.iter().next() {
+        None => Ok(comparing.difference),
+        Some(first) => {
+            let detail = format!("it has a further name of {}, and not that file itself", String::from_utf8_lossy(first));
+            Err(Error::Archive { object: object.to_owned(), detail })
+        }
+    }
+}
+
+/// A comparison under way.
+struct Comparing<'a> {
+    object: &'a str,
+    places: &'a Places,
+    difference: Difference,
+    /// The files that are there under several names, with the member that each is as it should be.
+    linked: HashMap<(u64, u64), PathMark>,
+}
+
+impl Comparing<'_> {
+    fn member<R: Read>(&mut self, archive: &mut Archive<R>, member: &Member) -> Result<()> {
+        let mark = PathMark::of(&member.path);
+        let place = self.places.find(&member.path, false)?;
+        let Some(status) = status(&place)? else {
+            self.difference.add(mark, place.path);
+            return Ok(());
+        };
+        // A file is written as a new one: what is a name of the file before would stay one.
+        let renewed = matches!(&member.kind, Kind::HardLink(first) if self.difference.write.contains(&PathMark::of(first)));
+        let comparison = Comparison { place: &place, member, status, owners: self.difference.owners, renewed };
+        let (mut what, text) = comparison.run(self.object, archive, self.places, self.difference.has_room())?;
+        if what.is_empty() && self.is_another_one(member, &status, mark) {
+            what.push("becomes a file of its own".to_owned());
+        }
+        match what.is_empty() {
+            true => self.difference.unchanged += 1,
+            false => self.difference.change(mark, Change { path: AnyPath(place.path), what, text }),
+        }
+        Ok(())
+    }
+
+    /// Whether what is there is a name of a file that another member is, although the backup has two files.
+    fn is_another_one(&mut self, member: &Member, status: &FileStat, mark: PathMark) -> bool {
+        let several = member.kind == Kind::File && status.st_nlink > 1;
+        several && *self.linked.entry((status.st_dev, status.st_ino)).or_insert(mark) != mark
+    }
 }
 
 /// What is there and not in the backup: what is excluded from backups is left alone.
@@ -87,6 +142,8 @@ struct Comparison<'a> {
     member: &'a Member,
     status: FileStat,
     owners: bool,
+    /// Of a further name: whether the file that it belongs to is written anew.
+    renewed: bool,
 }
 
 /// What differs, and the lines of a text that do.
@@ -119,8 +176,11 @@ impl Comparison<'_> {
                 }
             }
             Kind::HardLink(first) => {
-                if !self.is_name_of(first, places)? {
-                    what.push(format!("becomes a name of {}", String::from_utf8_lossy(first)));
+                let first_text = String::from_utf8_lossy(first);
+                match self.is_name_of(first, places)? {
+                    true if self.renewed => what.push(format!("stays a name of {first_text}")),
+                    true => {}
+                    false => what.push(format!("becomes a name of {first_text}")),
                 }
             }
         }

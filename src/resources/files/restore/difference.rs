@@ -1,6 +1,6 @@
 //! The difference between a backup and what is there: a value, shown before anything is done.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 
 use crate::repository::EntryPath;
+use crate::resources::files::tar::{Kind, Member};
 
 /// How many changes are named, and how many of them with their text.
 const NAMED_MAX: usize = 500;
@@ -35,6 +36,10 @@ pub(super) struct Difference {
     /// All members.
     #[serde(skip)]
     pub all: HashSet<PathMark>,
+    /// Further names that are wanted of files whose first names are not, by these. They are files of their own: the content comes from the
+    /// member of the first name, in a second reading of the archive.
+    #[serde(skip)]
+    pub alone: HashMap<Vec<u8>, Vec<Vec<u8>>>,
     /// Members that alone are wanted, and that the backup does not have.
     #[serde(skip)]
     pub missing: Vec<Vec<u8>>,
@@ -89,6 +94,18 @@ pub(super) struct Change {
 }
 
 impl Difference {
+    /// The members that take the place of one that is not wanted: its content under the first name that is, and further names of that.
+    pub(super) fn stand_ins(&self, member: &Member) -> Vec<Member> {
+        let Some([own, further @ ..]) = self.alone.get(&member.path).map(Vec::as_slice) else { return Vec::new() };
+        let link = |name: &Vec<u8>| Member { path: name.clone(), kind: Kind::HardLink(own.clone()), ..member.clone() };
+        std::iter::once(Member { path: own.clone(), ..member.clone() }).chain(further.iter().map(link)).collect()
+    }
+
+    /// Takes note of a further name of a file whose first name is not wanted.
+    pub(super) fn alone(&mut self, first: &[u8], name: Vec<u8>) {
+        self.alone.entry(first.to_owned()).or_default().push(name);
+    }
+
     /// Takes note of a member that is not there.
     pub(super) fn add(&mut self, mark: PathMark, path: PathBuf) {
         self.added += 1;
