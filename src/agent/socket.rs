@@ -66,11 +66,11 @@ pub async fn serve(config: Config, repository: Repository, stop: CancellationTok
 
 /// Answers requests; returns only when the socket fails.
 async fn listen(path: &Path, pushers: &Arc<Pushers>) -> io::Result<()> {
-    let (listener, _made) = bind(path).await?;
+    let socket = bind(path).await?;
     let places = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
     loop {
         let permit = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, _) = listener.accept().await?;
+        let (stream, _) = socket.listener.accept().await?;
         let pushers = Arc::clone(pushers);
         tokio::spawn(async move {
             if let Err(error) = answer(pushers, stream).await {
@@ -82,13 +82,14 @@ async fn listen(path: &Path, pushers: &Arc<Pushers>) -> io::Result<()> {
 }
 
 /// The socket that this process made, which is removed when it is not listened to any more. Another agent's of the same name stays.
-struct Made<'a> {
+struct Socket<'a> {
     path: &'a Path,
-    /// Its device and inode.
+    /// Its device and inode, which no other gets as long as it is open.
     identity: (u64, u64),
+    listener: UnixListener,
 }
 
-impl Drop for Made<'_> {
+impl Drop for Socket<'_> {
     fn drop(&mut self) {
         let is_mine = identity(self.path).is_ok_and(|found| found == self.identity);
         if let Err(error) = if is_mine { fs::remove_file(self.path) } else { Ok(()) } {
@@ -103,7 +104,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// Makes the socket, in place of one on which nobody listens. Everybody may connect; who is answered is decided by user.
-async fn bind(path: &Path) -> io::Result<(UnixListener, Made<'_>)> {
+async fn bind(path: &Path) -> io::Result<Socket<'_>> {
     if UnixStream::connect(path).await.is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent listens on it"));
     }
@@ -115,9 +116,9 @@ async fn bind(path: &Path) -> io::Result<(UnixListener, Made<'_>)> {
         fs::create_dir_all(folder)?;
     }
     let listener = UnixListener::bind(path)?;
-    let made = Made { path, identity: identity(path)? };
+    let socket = Socket { path, identity: identity(path)?, listener };
     fs::set_permissions(path, Permissions::from_mode(0o666))?;
-    Ok((listener, made))
+    Ok(socket)
 }
 
 async fn answer(pushers: Arc<Pushers>, stream: UnixStream) -> io::Result<()> {
@@ -183,13 +184,13 @@ mod tests {
     async fn whoever_cannot_listen_leaves_the_socket_to_the_agent_that_does() {
         let folder = tempfile::tempdir().expect("a directory");
         let path = folder.path().join("agent.sock");
-        let (listener, made) = bind(&path).await.expect("a socket");
+        let socket = bind(&path).await.expect("a socket");
         assert!(bind(&path).await.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse));
         assert!(UnixStream::connect(&path).await.is_ok(), "it is listened to as before");
-        drop(listener);
-        // Its place was taken after it had failed.
-        let (_, other) = bind(&path).await.expect("another socket");
-        drop(made);
+        // Somebody puts another one in its place.
+        fs::remove_file(&path).expect("remove the socket");
+        let other = bind(&path).await.expect("another socket");
+        drop(socket);
         assert!(path.exists(), "the other one's");
         drop(other);
         assert!(!path.exists());
