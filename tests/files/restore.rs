@@ -89,6 +89,30 @@ fn a_slash_at_the_end_of_a_path_or_a_second_one_in_it_means_nothing() {
 }
 
 #[test]
+fn a_directory_that_holds_what_backups_leave_out_stays_and_everything_else_is_done() {
+    let site = Site::new("exclude = [\"*.tmp\"]");
+    let kept = site.write("kept/file", "kept");
+    mode(kept.parent().expect("a folder"), 0o755);
+    site.backup();
+    fs::remove_dir_all(kept.parent().expect("a folder")).expect("remove a folder");
+    let excluded = site.write("extra/deep/work.tmp", "excluded");
+    site.write("extra/deep/gone", "extra");
+    site.write("extra/gone/gone", "extra");
+    site.write("last", "extra");
+    let plan = site.json(&["restore", "files/tree", "--delete-extra"]);
+    let occupied = ["extra", "extra/deep"].map(|name| site.tree.join(name).display().to_string());
+    assert_eq!(plan["plan"]["difference"]["occupied"], serde_json::json!(occupied), "{plan}");
+    let shown = site.run(&["restore", "files/tree", "--delete-extra"]);
+    assert!(shown.contains("extra/deep (not in the backup: stays in any case"), "{shown}");
+    let said = site.run(&["restore", "files/tree", "--delete-extra", "--apply"]);
+    assert!(said.contains("2 written, 4 removed") && said.contains(&format!("left {}", occupied[1])), "{said}");
+    let left: Vec<_> = below(&site.tree.join("extra")).into_iter().filter(|path| path.is_file()).collect();
+    assert_eq!(left, [excluded]);
+    assert!(kept.exists() && !site.tree.join("last").exists());
+    assert_eq!(fs::metadata(kept.parent().expect("a folder")).expect("a folder").mode() & 0o7777, 0o755);
+}
+
+#[test]
 fn no_link_in_the_target_leads_a_restore_elsewhere() {
     let site = Site::new("");
     site.write("sub/file", "from the backup");

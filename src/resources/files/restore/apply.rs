@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
@@ -32,11 +32,16 @@ pub(super) struct Applied {
     written: u64,
     /// How many were removed.
     removed: u64,
+    /// Directories that were to be removed, and stay.
+    left: Vec<AnyPath>,
 }
 
 impl fmt::Display for Applied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "restored: {} written, {} removed", self.written, self.removed)
+        write!(f, "restored: {} written, {} removed", self.written, self.removed)?;
+        self.left
+            .iter()
+            .try_for_each(|path| write!(f, "\nleft {path}: it holds something that backups leave out, or that came meanwhile"))
     }
 }
 
@@ -46,13 +51,27 @@ impl fmt::Display for Applied {
 /// there that they may lie in.
 pub(super) fn apply<R: Read>(
     object: &str,
-    mut archive: Archive<R>,
+    archive: Archive<R>,
     again: Option<Archive<R>>,
     places: Places,
     difference: &Difference,
 ) -> Result<Applied> {
     let mut work = Work { places, owners: difference.owners, folders: HashMap::new(), directories: Vec::new() };
     let mut applied = Applied::default();
+    let done = carry_out(&mut work, object, archive, again, difference, &mut applied);
+    // Where it ends early too, directories that were made get their modes.
+    let finished = work.finish();
+    done.and(finished).map(|()| applied)
+}
+
+fn carry_out<R: Read>(
+    work: &mut Work,
+    object: &str,
+    mut archive: Archive<R>,
+    again: Option<Archive<R>>,
+    difference: &Difference,
+    applied: &mut Applied,
+) -> Result<()> {
     while let Some(member) = archive.next_member().map_err(Error::archive(object))? {
         let is_alone = matches!(&member.kind, Kind::HardLink(first) if difference.alone.contains_key(first));
         if is_alone {
@@ -70,22 +89,27 @@ pub(super) fn apply<R: Read>(
         applied.written += work.write_alone(object, archive, difference)?;
     }
     if difference.delete_extra {
-        applied.removed = remove(&difference.extra)?;
+        applied.left.extend_from_slice(&difference.occupied);
+        remove(&difference.extra, applied)?;
     }
-    work.finish()?;
-    Ok(applied)
+    Ok(())
 }
 
 /// Removes what the backup does not have; directories after what is in them.
-fn remove(extra: &[AnyPath]) -> Result<u64> {
-    let mut removed = 0;
+fn remove(extra: &[AnyPath], applied: &mut Applied) -> Result<()> {
     for AnyPath(path) in extra.iter().rev() {
         let Some(metadata) = absent(fs::symlink_metadata(path)).map_err(Error::file("look at", path))? else { continue };
         let gone = if metadata.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
-        gone.map_err(Error::file("remove", path))?;
-        removed += 1;
+        match gone {
+            Ok(()) => applied.removed += 1,
+            // Something came into it since it was looked at, or a file system is mounted there.
+            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy) => {
+                applied.left.push(AnyPath(path.clone()));
+            }
+            Err(error) => return Err(Error::file("remove", path)(error)),
+        }
     }
-    Ok(removed)
+    Ok(())
 }
 
 struct Work {

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
@@ -13,7 +13,7 @@ use nix::unistd::geteuid;
 use similar::TextDiff;
 
 use super::difference::{AnyPath, Change, Difference, PathMark};
-use super::places::{Place, Places, is_at_or_below};
+use super::places::{Place, Places, absent, is_at_or_below};
 use crate::config::Files;
 use crate::resources::files::attributes::{beside, read_attributes};
 use crate::resources::files::error::{Error, Result};
@@ -124,7 +124,35 @@ pub(super) fn find_extra(section: &Files, places: &Places, difference: &mut Diff
         })?;
         denied.into_result()?;
     }
+    find_occupied(difference)
+}
+
+/// Directories among what is there in addition that cannot be removed, since they hold what no backup has: what is excluded, pipes, another
+/// file system.
+fn find_occupied(difference: &mut Difference) -> Result<()> {
+    let mut removable: HashSet<PathBuf> = difference.extra.iter().map(|AnyPath(path)| path.clone()).collect();
+    // What is in a directory comes after it.
+    for AnyPath(path) in difference.extra.iter().rev() {
+        if holds_others(path, &removable).map_err(Error::file("read", path))? {
+            removable.remove(path);
+        }
+    }
+    let all = std::mem::take(&mut difference.extra);
+    (difference.extra, difference.occupied) = all.into_iter().partition(|AnyPath(path)| removable.contains(path));
     Ok(())
+}
+
+/// Whether there is anything else in a directory.
+fn holds_others(path: &Path, removable: &HashSet<PathBuf>) -> io::Result<bool> {
+    if !absent(fs::symlink_metadata(path))?.is_some_and(|metadata| metadata.is_dir()) {
+        return Ok(false);
+    }
+    for entry in absent(fs::read_dir(path))?.into_iter().flatten() {
+        if !removable.contains(&entry?.path()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What the system says of a place; `None` where nothing is.

@@ -28,6 +28,8 @@ pub(super) struct Difference {
     pub changes: Vec<Change>,
     /// What is there and not in the backup.
     pub extra: Vec<AnyPath>,
+    /// Directories that are not in the backup either, and stay: they hold something that no backup has.
+    pub occupied: Vec<AnyPath>,
     /// Whether owners can be given: only root can.
     pub owners: bool,
     /// The members that have to be written.
@@ -158,8 +160,12 @@ impl fmt::Display for Difference {
             };
             writeln!(f, "- {path} ({fate})")?;
         }
-        let Self { added, changed, unchanged, extra, .. } = self;
-        write!(f, "{added} to add, {changed} to change, {unchanged} as they were, {} not in the backup", extra.len())?;
+        for path in &self.occupied {
+            writeln!(f, "- {path} (not in the backup: stays in any case; it holds something that backups leave out)")?;
+        }
+        let Self { added, changed, unchanged, .. } = self;
+        let extra = self.extra.len() + self.occupied.len();
+        write!(f, "{added} to add, {changed} to change, {unchanged} as they were, {extra} not in the backup")?;
         if !self.owners {
             write!(f, "\nowners are neither compared nor restored: only root can give files away")?;
         }
