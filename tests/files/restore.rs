@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use super::site::{Site, below, mode, portrait};
+use pg_fixtures::ServerUser;
+
+use super::site::{Site, below, mode, output, portrait};
 
 #[test]
 fn a_restore_in_place_shows_the_difference_and_changes_nothing_before_it_is_told_to() {
@@ -110,6 +112,40 @@ fn a_directory_that_holds_what_backups_leave_out_stays_and_everything_else_is_do
     assert_eq!(left, [excluded]);
     assert!(kept.exists() && !site.tree.join("last").exists());
     assert_eq!(fs::metadata(kept.parent().expect("a folder")).expect("a folder").mode() & 0o7777, 0o755);
+}
+
+#[test]
+fn attributes_of_what_its_owner_may_not_write_to_come_back_to_a_user_who_is_not_root() {
+    let site = Site::new("");
+    let file = site.write("sub/file", "read only");
+    let folder = file.parent().expect("a folder").to_owned();
+    for path in [&file, &folder] {
+        output("setfattr", &["-n", "user.a", "-v", "1", &path.display().to_string()]);
+    }
+    // Access control lists that let one more user read; both files may be written to by nobody.
+    for (path, list) in [
+        (&file, "0x0200000001000400ffffffff020004003930000004000400ffffffff10000400ffffffff20000400ffffffff"),
+        (&folder, "0x0200000001000500ffffffff020004003930000004000500ffffffff10000500ffffffff20000500ffffffff"),
+    ] {
+        output("setfattr", &["-n", "system.posix_acl_access", "-v", list, &path.display().to_string()]);
+    }
+    ServerUser::current().own_all(site.scratch.path());
+    let program = ServerUser::current().reachable(env!("CARGO_BIN_EXE_holdfast").as_ref());
+    let run = |arguments: &[&str]| {
+        let mut command = ServerUser::current().command(&program);
+        let output = command.args(arguments).env("HOLDFAST_CONFIG", site.scratch.path().join("holdfast.toml")).output();
+        let output = output.expect("run it");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(&["backup", "files/tree"]);
+    let before = portrait(&site.tree);
+    let (to, tree) = site.target("restored");
+    run(&["restore", "files/tree", "--to", &to]);
+    assert_eq!(portrait(&tree), before);
+    // In place, where the folder is as little open.
+    output("setfattr", &["-n", "user.a", "-v", "2", &folder.display().to_string()]);
+    run(&["restore", "files/tree", "--apply"]);
+    assert_eq!(portrait(&site.tree), before);
 }
 
 #[test]

@@ -63,7 +63,8 @@ pub(super) fn write_attributes(path: &Path, attributes: &[(Vec<u8>, Vec<u8>)]) -
     for (name, _) in present.iter().filter(|(name, _)| !attributes.iter().any(|(wanted, _)| wanted == name)) {
         rustix::fs::lremovexattr(path, &name[..])?;
     }
-    for attribute @ (name, value) in attributes {
+    // Backwards by name: an access control list (system.) may take the right to write the others (user.) away.
+    for attribute @ (name, value) in attributes.iter().rev() {
         if !present.contains(attribute) {
             rustix::fs::lsetxattr(path, &name[..], value, XattrFlags::empty())?;
         }

@@ -227,14 +227,22 @@ impl Work {
         }
     }
 
-    /// Owner, mode, attributes and times; the owner first, since changing it takes capabilities and set-id bits away.
+    /// Owner, attributes, mode and times: the owner first, since changing it takes capabilities and set-id bits away, and the mode after the
+    /// attributes, since what its owner may not write to takes none. An access control list stays as it is: the mode was taken with it.
     fn dress(&self, folder: &OwnedFd, name: &std::ffi::CString, path: &std::path::Path, member: &Member) -> Result<()> {
         self.own(folder, name, member).map_err(Error::errno("give away", path))?;
         let mode = Mode::from_bits_truncate(member.mode);
-        fchmodat(folder.as_fd(), name.as_c_str(), mode, FchmodatFlags::FollowSymlink)
-            .map_err(Error::errno("set the mode of", path))?;
-        write_attributes(&beside(folder, name), &member.attributes)
-            .map_err(Error::file("set the extended attributes of", path))?;
+        let set_mode = |mode| {
+            let set = fchmodat(folder.as_fd(), name.as_c_str(), mode, FchmodatFlags::FollowSymlink);
+            set.map_err(Error::errno("set the mode of", path))
+        };
+        let mut written = write_attributes(&beside(folder, name), &member.attributes);
+        if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
+            set_mode(mode | Mode::S_IRWXU)?;
+            written = write_attributes(&beside(folder, name), &member.attributes);
+        }
+        let written = written.map_err(Error::file("set the extended attributes of", path));
+        set_mode(mode).and(written)?;
         let (seconds, nanoseconds) = member.modified;
         let time = TimeSpec::new(seconds, i64::from(nanoseconds));
         utimensat(folder.as_fd(), name.as_c_str(), &time, &time, UtimensatFlags::NoFollowSymlink)
