@@ -74,18 +74,22 @@ fn nothing_is_stored_where_nothing_has_changed() {
     assert_eq!(again["unchanged_since"], first["id"], "{again}");
     let stored = site.stored();
     assert_eq!((site.listed(), stored.len()), (1, 2), "{stored:?}");
-    let changes: [&dyn Fn(); 4] = [
+    let folder = site.tree.join("sub").display().to_string();
+    let list = "0x0200000001000700ffffffff04000500ffffffff20000500ffffffff"; // the one that follows from a mode of 0755
+    let changes: [&dyn Fn(); 6] = [
         &|| fs::write(&path, "2").expect("write"),
         &|| super::site::mode(&path, 0o600),
         &|| fs::rename(site.tree.join("sub/b"), site.tree.join("sub/c")).expect("rename"),
         &|| drop(output("setfattr", &["-n", "user.a", "-v", "1", &path.display().to_string()])),
+        &|| drop(output("setfattr", &["-n", "user.a", "-v", "1", &folder])),
+        &|| drop(output("setfattr", &["-n", "system.posix_acl_default", "-v", list, &folder])),
     ];
     for (number, change) in changes.iter().enumerate() {
         change();
         let taken = site.json(&["backup", "files/tree", "--only-changes"]);
         assert!(taken["id"].is_string(), "change {number}: {taken}");
     }
-    assert_eq!(site.listed(), 5);
+    assert_eq!(site.listed(), 7);
 }
 
 #[test]

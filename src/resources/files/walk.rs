@@ -1,6 +1,7 @@
 //! Walking the trees: what there is to back up, in the order of names.
 
 use std::fs::{self, Metadata};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
+use super::attributes::read_attributes;
 use super::error::{Error, Result};
 use crate::codec::{Hash, Hasher};
 use crate::config::Files;
@@ -132,7 +134,7 @@ pub(super) fn survey(section: &Files) -> Result<(Survey, Denied)> {
         }
         bytes += if found.metadata.is_file() { found.metadata.len() } else { 0 };
         hash_entry(&mut hash, &found);
-        Ok(())
+        if found.metadata.is_dir() { hash_attributes(&mut hash, &found.path) } else { Ok(()) }
     })?;
     Ok((Survey { entries, bytes, skipped, fingerprint: hash.finish() }, denied))
 }
@@ -152,6 +154,20 @@ fn hash_entry(hash: &mut Hasher, Found { path, metadata }: &Found) {
     let of_inode = [metadata.ino(), size, u64::from(metadata.mode()), u64::from(metadata.uid()), u64::from(metadata.gid())];
     of_inode.iter().for_each(|number| hash.update(&number.to_le_bytes()));
     times.iter().for_each(|number| hash.update(&number.to_le_bytes()));
+}
+
+/// The attributes of a directory, default access control lists among them: as little of its times is hashed, they show here.
+fn hash_attributes(hash: &mut Hasher, path: &Path) -> Result<()> {
+    let attributes = match read_attributes(path) {
+        // It is gone, or cannot be listed either.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Vec::new(),
+        read => read.map_err(Error::file("read the extended attributes of", path))?,
+    };
+    for part in attributes.iter().flat_map(|(name, value)| [name, value]) {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    Ok(())
 }
 
 /// The times by which a change of a file shows.
