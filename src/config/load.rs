@@ -151,6 +151,28 @@ mod tests {
     }
 
     #[test]
+    fn trees_that_hold_the_repository_are_refused_with_the_line() {
+        let files = |repository: &str, section: &str| format!("[repository]\nurl = \"{repository}\"\n[files.a]\n{section}\n");
+        for repository in ["file:///srv/a/backups", "/srv/a", "/srv"] {
+            let message = refusal(&files(repository, "paths = [\"/srv/a\"]"));
+            assert!(
+                message.contains(":3: '/srv/a' and the repository") && message.contains("exclude"),
+                "{repository}: {message}"
+            );
+        }
+        let scratch = tempfile::tempdir().expect("a directory");
+        let [inner, link] = ["tree/repository", "link"].map(|name| scratch.path().join(name));
+        std::fs::create_dir_all(&inner).and_then(|()| std::os::unix::fs::symlink(&inner, &link)).expect("a link");
+        let section = format!("paths = [\"{}\"]", scratch.path().join("tree").display());
+        assert!(refusal(&files(&link.display().to_string(), &section)).contains("lie in one another"), "behind a link");
+        for exclude in ["/srv/a", "a", "/srv/a/backups/**"] {
+            let good = files("/srv/a/backups", &format!("paths = [\"/srv\"]\nexclude = [\"{exclude}\"]"));
+            assert!(parse(&good, Path::new("/c")).is_ok(), "{exclude}");
+        }
+        assert!(parse(&files("/srv/a/backups", "paths = [\"/srv/b\"]"), Path::new("/c")).is_ok(), "beside it");
+    }
+
+    #[test]
     fn what_is_backed_up_on_change_says_how() {
         let on_change = |value: &str| format!("{GOOD}[files.a]\npaths = [\"/etc/a\"]\non_change = {value}\n");
         for (value, expected) in [("true", OnChange::AtOnce), ("\"5m\"", OnChange::Every("5m".parse().expect("a duration")))] {

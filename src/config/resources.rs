@@ -237,7 +237,7 @@ impl Config {
                 return Some((ResourceKind::Files, name.clone(), "paths names nothing to back up".to_owned()));
             }
             for path in &section.paths {
-                let wrong = wrong_path(path).or_else(|| overlap(&before, path));
+                let wrong = wrong_path(path).or_else(|| overlap(&before, path)).or_else(|| self.holds_backups(section, path));
                 if let Some(why) = wrong {
                     return Some((ResourceKind::Files, name.clone(), why));
                 }
@@ -246,6 +246,33 @@ impl Config {
         }
         None
     }
+
+    /// A tree in which the backups themselves would lie, or that lies among them. Links on the way to either count as far as they are there.
+    fn holds_backups(&self, section: &Files, path: &Path) -> Option<String> {
+        let StoreUrl::Directory(repository) = &self.repository.url else { return None };
+        let is_excluded = |rest: &Path| {
+            // Something in it: a pattern may mean that alone, as in /backups/**.
+            let inner = path.join(rest).join("anything");
+            let mut way = inner.ancestors().take_while(|part| part.starts_with(path));
+            way.any(|part| section.exclude.iter().any(|pattern| pattern.matches(part)))
+        };
+        let holds = |path: &Path, repository: &Path| {
+            path.starts_with(repository) || repository.strip_prefix(path).is_ok_and(|rest| !is_excluded(rest))
+        };
+        (holds(path, repository) || holds(&real(path), &repository.canonicalize().unwrap_or_else(|_| real(repository)))).then(|| {
+            let (path, repository) = (path.display(), repository.display());
+            format!(
+                "'{path}' and the repository {repository} lie in one another: every backup would back up the ones before it; leave the \
+                 repository out with exclude, or move it"
+            )
+        })
+    }
+}
+
+/// Where a path leads when the links on the way to it are followed; not the one that it may be itself, which is backed up as one.
+fn real(path: &Path) -> PathBuf {
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    folder.zip(path.file_name()).map_or_else(|| path.to_owned(), |(folder, name)| folder.join(name))
 }
 
 fn wrong_path(path: &Path) -> Option<String> {
