@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::config::{Config, Objectives, OnChange, Schedule};
 use crate::operations::check::{Finding, Level};
-use crate::repository::{Job, JobRun, Outcome, Repository, ResourceName, Result};
+use crate::repository::{BackupId, Job, JobRun, Outcome, Repository, ResourceName, Result};
 use crate::sys::clock;
 
 /// So long after its time, and its jitter, a backup is overdue: it may be running, or be tried again.
@@ -30,8 +30,10 @@ pub struct UpkeepStatus {
     pub next_backup: Option<Timestamp>,
     /// How many backups should have been there by now that are not.
     pub missed: u32,
-    /// The newest listed backup.
+    /// The newest listed backup that does not lie in the future.
     pub newest: Option<Newest>,
+    /// The newest that does: the clock of the host that took it was wrong.
+    pub of_the_future: Option<BackupId>,
     /// The last scheduled backup.
     pub last_backup: Option<JobRun>,
     /// The last time that retention was applied.
@@ -59,14 +61,15 @@ pub struct Newest {
 /// # Errors
 /// When the store fails. A catalog entry that cannot be read is left out.
 pub async fn upkeep_status(repository: &Repository, config: &Config, resource: &ResourceName) -> Result<UpkeepStatus> {
+    let (now, zone) = (clock::now(), config.time_zone());
     let listed = repository.backups(resource).list().await?.records;
-    let times = listed.iter().map(|entry| (entry.started_at, entry.finished_at));
+    let (ahead, past): (Vec<_>, Vec<_>) = listed.iter().partition(|entry| entry.is_of_the_future(now));
+    let times = past.iter().map(|entry| (entry.started_at, entry.finished_at));
     let took_ms = |start, end: Timestamp| u64::try_from(end.duration_since(start).as_millis()).unwrap_or_default();
     let newest = times.max().map(|(started_at, end)| Newest { started_at, took_ms: took_ms(started_at, end) });
-    let (now, zone) = (clock::now(), config.time_zone());
     let upkeep = config.upkeep(resource);
     let (schedule, on_change) = upkeep.map_or((None, None), |upkeep| (upkeep.schedule, upkeep.on_change));
-    let last_backup = repository.runs(resource, Job::Backup, 1).await?.pop();
+    let last_backup = repository.last_run(resource, Job::Backup, now).await?;
     Ok(UpkeepStatus {
         on_change: on_change.map(|on_change| on_change.to_string()),
         unwatched: on_change.and_then(|on_change| unwatched(on_change, last_backup.as_ref(), now)),
@@ -75,8 +78,9 @@ pub async fn upkeep_status(repository: &Repository, config: &Config, resource: &
         next_backup: schedule.and_then(|schedule| schedule.next_after(now, &zone)),
         missed: schedule.zip(newest).map_or(0, |(schedule, newest)| missed(schedule, &zone, newest.started_at, now)),
         newest,
+        of_the_future: ahead.iter().max_by_key(|entry| entry.started_at).map(|entry| entry.id.clone()),
         last_backup,
-        last_expire: repository.runs(resource, Job::Expire, 1).await?.pop(),
+        last_expire: repository.last_run(resource, Job::Expire, now).await?,
     })
 }
 
@@ -107,6 +111,11 @@ pub fn judge_upkeep(status: &UpkeepStatus, objectives: Objectives, now: Timestam
         let level = if status.missed > 1 { Level::Critical } else { Level::Warning };
         let since = status.newest.map(|newest| format!("; the newest is of {}", newest.started_at)).unwrap_or_default();
         bad(level, format!("a backup is overdue by its schedule{since}"), &backup);
+    }
+    if let Some(id) = &status.of_the_future {
+        let found = format!("backup {id} lies in the future: the clock of the host that took it was wrong");
+        let hint = "set that clock; 'holdfast backups' lists backups in the order in which they were stored, and 'restore --backup' takes any";
+        bad(Level::Warning, found, hint);
     }
     if let Some(Unwatched { since }) = status.unwatched {
         let since = since.map_or_else(|| "yet".to_owned(), |since| format!("since {since}"));
@@ -181,6 +190,7 @@ mod tests {
             next_backup: None,
             missed,
             newest: Some(Newest { started_at: time("2026-11-24T06:00:00Z"), took_ms: 5_400_000 }),
+            of_the_future: None,
             last_backup: None,
             last_expire: None,
         }
@@ -227,6 +237,8 @@ mod tests {
         assert_eq!(level(&status(0), Objectives::default()), Level::Ok);
         assert_eq!(level(&status(1), Objectives::default()), Level::Warning);
         assert_eq!(level(&status(2), Objectives::default()), Level::Critical);
+        let ahead = UpkeepStatus { of_the_future: Some("20271124T060000Z-1".parse().expect("an id")), ..status(0) };
+        assert_eq!(level(&ahead, Objectives::default()), Level::Warning);
         assert_eq!(level(&status(0), objective(Some("1h"), Some("4h"))), Level::Warning);
         assert_eq!(level(&status(0), objective(Some("2h"), Some("2h"))), Level::Critical);
     }

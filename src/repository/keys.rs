@@ -185,6 +185,14 @@ pub(super) fn runs(resource: &ResourceName, job: Job) -> String {
 
 /// Runs sort by the time at which they began.
 pub(super) fn run(resource: &ResourceName, job: Job, started_at: Timestamp, mark: u64) -> ObjectKey {
-    let time = started_at.strftime("%Y%m%dT%H%M%S%3fZ");
-    key(format!("{}{time}-{mark:010X}.json", runs(resource, job)))
+    key(format!("{}{}-{mark:010X}.json", runs(resource, job), run_time(started_at)))
+}
+
+fn run_time(time: Timestamp) -> String {
+    time.strftime("%Y%m%dT%H%M%S%3fZ").to_string()
+}
+
+/// Whether the run that a key is of had begun by `now`.
+pub(super) fn has_begun(key: &ObjectKey, now: Timestamp) -> bool {
+    key.file_name().split_once('-').is_some_and(|(time, _)| time <= run_time(now).as_str())
 }

@@ -54,20 +54,18 @@ impl Plan<'_> {
 /// When the next backup is due. `last`: the last run; `newest`: when the newest listed backup was begun, by whomever.
 ///
 /// A resource without any backup gets one at once; one that was missed, however often, is made up for once. What failed is tried again,
-/// later and later, until it is due anew. `None` where the schedule has no further time.
+/// later and later, until it is due anew. What was done in the future was done by a clock that was wrong, and counts for nothing. `None` where
+/// the schedule has no further time.
 #[must_use]
 pub fn backup_due(plan: Plan<'_>, last: Option<&JobRun>, newest: Option<Timestamp>, now: Timestamp) -> Option<Due> {
     let due = |due_at| Due { due_at, begin_at: plan.begin(due_at), attempt: 1 };
-    let done = last.map(|run| run.due_at).or(newest);
+    let last = last.filter(|run| run.due_at <= now);
+    let done = last.map(|run| run.due_at).or(newest.filter(|newest| *newest <= now));
     let latest = plan.schedule.last_until(now, plan.zone);
     let next = || plan.schedule.next_after(now, plan.zone).map(due);
     let Some(done) = done else {
         return Some(Due { due_at: now, begin_at: now, attempt: 1 });
     };
-    // A time in the future was written by a clock that was wrong: what is due next counts from now.
-    if done > now {
-        return next();
-    }
     if let Some(missed) = latest.filter(|latest| *latest > done) {
         return Some(due(missed));
     }
@@ -94,7 +92,7 @@ pub fn expire_due(last: Option<&JobRun>, backed_up: Option<Timestamp>, now: Time
     let at = |time| Due { due_at: time, begin_at: time, attempt: 1 };
     let Some(last) = last.filter(|last| last.started_at <= now) else { return at(now) };
     if let Some(backed_up) = backed_up.filter(|backed_up| *backed_up > last.started_at) {
-        return at(backed_up);
+        return at(backed_up.min(now));
     }
     if !last.succeeded() {
         return again(last);
@@ -188,10 +186,14 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_wrong_stops_nothing() {
-        let last = run("2036-01-01T00:00:00Z", 1, true);
-        let evening = "2026-11-24T18:00:00Z";
-        assert_eq!(due(Some(&last), None, "2026-11-24T13:00:00Z"), at(evening, evening, 1));
-        assert_eq!(expire_due(Some(&last), None, time(evening)).begin_at, time(evening));
+        let (last, now) = (run("2036-01-01T00:00:00Z", 1, true), "2026-11-24T13:00:00Z");
+        assert_eq!(due(Some(&last), None, now), at(now, now, 1));
+        assert_eq!(due(None, Some("2036-01-01T00:00:00Z"), now), at(now, now, 1));
+        let noon = "2026-11-24T12:00:00Z";
+        assert_eq!(due(Some(&last), Some("2026-11-24T11:00:00Z"), now), at(noon, noon, 1));
+        assert_eq!(expire_due(Some(&last), None, time(noon)).begin_at, time(noon));
+        let (last, ended) = (run("2026-11-23T12:00:00Z", 1, true), Some(time("2036-01-01T00:00:00Z")));
+        assert_eq!(expire_due(Some(&last), ended, time(noon)).begin_at, time(noon), "the clock was set back while it ran");
     }
 
     #[test]

@@ -144,18 +144,22 @@ pub(super) async fn look(
     resource: &ResourceName,
     memory: &Memory,
 ) -> repository::Result<Outlook> {
+    let (now, zone) = (clock::now(), config.time_zone());
     let mut last = memory.unrecorded.clone();
+    last.retain(|_, run| run.started_at <= now);
     for job in [Job::Backup, Job::Expire] {
-        let recorded = repository.runs(resource, job, 1).await?.pop();
+        let recorded = repository.last_run(resource, job, now).await?;
         let later = recorded.filter(|run| last.get(&job).is_none_or(|known| known.started_at <= run.started_at));
         last.extend(later.map(|run| (job, run)));
     }
-    let (now, zone) = (clock::now(), config.time_zone());
     let mut backup = None;
     if let Some(schedule) = config.upkeep(resource).and_then(|upkeep| upkeep.schedule) {
         let newest = match last.get(&Job::Backup) {
             Some(_) => None,
-            None => repository.backups(resource).list().await?.records.iter().map(|entry| entry.started_at).max(),
+            None => {
+                let listed = repository.backups(resource).list().await?.records;
+                listed.iter().map(|entry| entry.started_at).filter(|started_at| *started_at <= now).max()
+            }
         };
         let name = resource.to_string();
         backup = backup_due(Plan { schedule, zone: &zone, seed: &name }, last.get(&Job::Backup), newest, now);

@@ -1,6 +1,5 @@
 //! One run: under a lease, in its turn, and only if it is still due then.
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -93,7 +92,7 @@ async fn attempt(
         Ok(outlook) => outlook,
         Err(error) => return Step::Trouble(error),
     };
-    let (job, started_at) = (task.job(), clock::now());
+    let (job, started_at, begun) = (task.job(), clock::now(), clock::instant());
     let Some(due) = outlook.due(task).filter(|due| due.begin_at <= started_at) else { return Step::NotDue };
     shared.board.state(resource, job, JobState::Running(started_at));
     // Of looks there are many, and most find nothing.
@@ -111,12 +110,8 @@ async fn attempt(
     };
     let Some(outcome) = ended else { return Step::Stopped };
     tell(resource, task, &outcome);
-    let (host, took_ms) = (host::name(), took_ms(started_at));
+    let (host, took_ms) = (host::name(), u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
     Step::Ran(Box::new(JobRun { job, due_at: due.due_at, attempt: due.attempt, started_at, took_ms, host, outcome }))
-}
-
-fn took_ms(started_at: Timestamp) -> u64 {
-    u64::try_from(clock::now().duration_since(started_at).as_millis()).unwrap_or_default()
 }
 
 fn tell(resource: &ResourceName, task: Task, outcome: &Outcome) {

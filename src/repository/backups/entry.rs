@@ -1,6 +1,7 @@
 //! What the catalog says of a backup.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,9 @@ use super::{BackupId, ENTRY_FORMAT, PackName};
 use crate::codec::{ChangeDigest, Compression, FrameIndex, Hash};
 use crate::pg::{Lsn, SegmentSize, SystemId, TimelineId};
 use crate::repository::{ResourceKind, ResourceName};
+
+/// So much the clocks of two hosts may differ without a word.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
 
 /// One listed backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +43,12 @@ pub struct BackupEntry {
 impl BackupEntry {
     /// The format that new entries have.
     pub const FORMAT: u32 = ENTRY_FORMAT;
+
+    /// Whether it says that it was begun later than `now`, by more than two clocks may differ: the clock of its host was wrong, or this one is.
+    #[must_use]
+    pub fn is_of_the_future(&self, now: Timestamp) -> bool {
+        now.checked_add(CLOCKS_DIFFER).is_ok_and(|latest| self.started_at > latest)
+    }
 
     /// What is special to a PostgreSQL backup.
     ///
