@@ -24,6 +24,8 @@ pub use reader::Content;
 pub use shared::Needed;
 pub use writer::{ObjectWriter, OnStored, WriteLimits, Writers, WrittenObject};
 
+use std::time::Duration;
+
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 
@@ -35,6 +37,16 @@ const READS_AT_ONCE: usize = 16;
 
 /// The newest entry format that this version reads, and the one that it writes.
 pub(super) const ENTRY_FORMAT: u32 = 1;
+
+/// Stores tell the time in whole seconds, rounded down.
+const STORE_TIME_STEP: Duration = Duration::from_secs(1);
+
+/// Where a backup stands in the order of all: at the time at which it was begun, or, where its host's clock was so wrong that it was listed before that
+/// by the store's, at the time at which it was listed.
+fn place(begun: Timestamp, listed: Timestamp) -> Timestamp {
+    let was_wrong = listed.checked_add(STORE_TIME_STEP).is_ok_and(|latest| begun > latest);
+    if was_wrong { listed } else { begun }
+}
 
 /// The backups of one resource.
 #[derive(Clone, Debug)]
@@ -94,25 +106,25 @@ impl Backups {
         }
     }
 
-    /// All backups, the oldest first, and the entries that cannot be read. One that is removed meanwhile is neither.
+    /// All backups, the oldest first (`place`), and the entries that cannot be read. One that is removed meanwhile is neither.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn list(&self) -> Result<Listed<BackupEntry>> {
         let listed = list_all(self.repository.store.as_ref(), &keys::backups(&self.resource)).await?;
-        let reads = listed.into_iter().map(|line| async move { (self.read(&line.key).await, line.key) });
+        let reads = listed.into_iter().map(|line| async move { (self.read(&line.key).await, line) });
         let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
-        let mut found = Listed::default();
-        while let Some((read, key)) = reads.next().await {
+        let (mut placed, mut damaged) = (Vec::new(), Vec::new());
+        while let Some((read, line)) = reads.next().await {
             match read {
-                Ok(entry) => found.records.push(entry),
+                Ok(entry) => placed.push((place(entry.started_at, line.modified), entry)),
                 Err(Error::Storage(error)) if error.is_not_found() => {}
-                Err(error) => found.damaged.push(Damaged::of(&key, error)?),
+                Err(error) => damaged.push(Damaged::of(&line.key, error)?),
             }
         }
-        found.records.sort_by(|a, b| (a.started_at, a.id.as_str()).cmp(&(b.started_at, b.id.as_str())));
-        found.damaged.sort_by(|a, b| a.object.cmp(&b.object));
-        Ok(found)
+        placed.sort_by(|(a, left), (b, right)| (a, left.id.as_str()).cmp(&(b, right.id.as_str())));
+        damaged.sort_by(|a, b| a.object.cmp(&b.object));
+        Ok(Listed { records: placed.into_iter().map(|(_, entry)| entry).collect(), damaged })
     }
 
     /// What `summary` makes of each entry and of the time at which the store says that it was listed, in no particular order. Holds
@@ -135,17 +147,19 @@ impl Backups {
         Ok(summaries)
     }
 
-    /// The ids of all listed backups, the oldest first, without a look at their entries.
+    /// The ids of all listed backups, the oldest first (`place`), without a look at their entries.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn ids(&self) -> Result<Vec<BackupId>> {
         let listed = list_all(self.repository.store.as_ref(), &keys::backups(&self.resource)).await?;
-        let id = |line: &crate::storage::Entry| line.key.file_name().strip_suffix(".json")?.parse().ok();
-        let mut ids: Vec<BackupId> = listed.iter().filter_map(id).collect();
-        // An id begins with the time at which its backup was begun.
-        ids.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-        Ok(ids)
+        let id = |line: &crate::storage::Entry| {
+            let id: BackupId = line.key.file_name().strip_suffix(".json")?.parse().ok()?;
+            Some((id.begun().map_or(line.modified, |begun| place(begun, line.modified)), id))
+        };
+        let mut ids: Vec<(Timestamp, BackupId)> = listed.iter().filter_map(id).collect();
+        ids.sort();
+        Ok(ids.into_iter().map(|(_, id)| id).collect())
     }
 
     /// Whether the catalog lists a backup.

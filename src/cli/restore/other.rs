@@ -9,6 +9,7 @@ use crate::cli::{Context, Outcome};
 use crate::config::Config;
 use crate::repository::{BackupEntry, BackupId, Repository, ResourceKind, ResourceName};
 use crate::resources::{self, RestoreOptions, Run, WantedRestore, bucket, command, dump, files, redis};
+use crate::sys::clock;
 
 /// What `restore` did.
 #[derive(Serialize)]
@@ -89,8 +90,20 @@ async fn choose(
     for damaged in &listed.damaged {
         context.output.note(&format!("DAMAGED: {damaged}\n  -> {}", damaged.hint()));
     }
-    let newest = listed.records.into_iter().next_back();
-    newest.ok_or_else(|| {
-        Failure::new(format!("{name} has no backup")).with_hint(Some(format!("'holdfast backup {name}' takes one")))
-    })
+    let now = clock::now();
+    for ahead in listed.records.iter().filter(|entry| entry.is_of_the_future(now)) {
+        let BackupEntry { id, started_at, .. } = ahead;
+        context.output.note(&format!(
+            "backup {id} says that it was begun at {started_at}, which lies in the future: the clock of its host was wrong"
+        ));
+    }
+    let none = || Failure::new(format!("{name} has no backup")).with_hint(Some(format!("'holdfast backup {name}' takes one")));
+    let newest = listed.records.into_iter().next_back().ok_or_else(none)?;
+    if newest.is_of_the_future(now) {
+        let doubt =
+            format!("the newest backup of {name}, {}, lies in the future: it is not taken without being asked for", newest.id);
+        return Err(Failure::new(doubt)
+            .with_hint(Some(format!("choose one with --backup; 'holdfast backups {name}' lists what there is"))));
+    }
+    Ok(newest)
 }

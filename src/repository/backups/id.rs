@@ -3,6 +3,8 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The id of a backup, such as `20261122T071500Z-0A00002800`: when it began, and something that sets it apart.
@@ -19,6 +21,13 @@ impl BackupId {
     #[must_use]
     pub fn new(started_at: Timestamp, mark: u64) -> Self {
         Self(format!("{}-{mark:010X}", started_at.strftime("%Y%m%dT%H%M%SZ")))
+    }
+
+    /// The second at which its backup was begun, by the clock of the host that took it; none where it is no id that `new` makes.
+    #[must_use]
+    pub fn begun(&self) -> Option<Timestamp> {
+        let (time, _) = self.0.split_once('-')?;
+        DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?.to_zoned(TimeZone::UTC).ok().map(|time| time.timestamp())
     }
 
     /// The id as text.
@@ -73,6 +82,7 @@ mod tests {
         }
         let id = BackupId::new("2026-11-22T07:15:00Z".parse().expect("a valid time"), 0x2800);
         assert_eq!(id.to_string(), "20261122T071500Z-0000002800");
+        assert_eq!(id.begun(), Some("2026-11-22T07:15:00Z".parse().expect("a valid time")));
         assert_eq!(id.as_str().parse(), Ok(id));
     }
 }

@@ -41,8 +41,8 @@ async fn lineage(
     backups: &[BackupEntry],
     wanted: Option<&BackupId>,
 ) -> Result<Lineage> {
-    let candidates = backups.iter().filter(|entry| wanted.is_none_or(|id| entry.id == *id));
-    let system_id = candidates.max_by_key(|entry| entry.finished_at).map(|entry| entry.postgres().system_id);
+    let newest = backups.iter().rfind(|entry| wanted.is_none_or(|id| entry.id == *id));
+    let system_id = newest.map(|entry| entry.postgres().system_id);
     Ok(match system_id {
         Some(system_id) => repository.lineage_of(resource, system_id).await?,
         None => repository.newest_lineage(resource).await?,

@@ -50,7 +50,7 @@ fn route(facts: &Facts, wanted: &Wanted) -> Result<Route, Reason> {
     let asked = |backup: &&BackupEntry| wanted.backup.as_ref().is_none_or(|id| backup.id == *id);
     let candidates: Vec<&BackupEntry> = facts.backups.iter().filter(asked).collect();
     let none = || wanted.backup.as_ref().map_or(Reason::NoBackup, |id| not_listed(facts, id));
-    let newest = candidates.iter().max_by_key(|backup| backup.finished_at).ok_or_else(none)?;
+    let newest = candidates.last().ok_or_else(none)?;
     let timeline = match wanted.timeline {
         TargetTimeline::Id(timeline) => timeline,
         TargetTimeline::Current => newest.postgres().timeline,
