@@ -5,6 +5,7 @@
 
 mod dump;
 mod encryption;
+mod endpoint;
 mod environment;
 mod error;
 mod keep;

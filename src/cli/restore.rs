@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::exit::{Failure, USAGE};
 use super::{Context, Outcome};
-use crate::config::StoreUrl;
+use crate::config::{Config, StoreUrl};
 use crate::repository::{BackupId, ResourceKind, ResourceName};
 use crate::resources::place::{InRepository, check_outside};
 
@@ -81,8 +81,9 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     let config = context.config()?;
     let resource = config.resource(options.resource.as_ref())?;
     options.refuse_foreign(&resource)?;
-    if let StoreUrl::Directory(repository) = &config.repository.url {
-        options.refuse_repository(&resource, repository)?;
+    match &config.repository.url {
+        StoreUrl::Directory(repository) => options.refuse_repository(&resource, repository)?,
+        StoreUrl::S3 { .. } => options.refuse_repository_bucket(&config, &resource)?,
     }
     if resource.kind() == ResourceKind::Postgres {
         let defaults = cluster::ClusterOptions::default();
@@ -104,6 +105,26 @@ impl Options {
         let refused = |error: InRepository| Failure::new(error.to_string()).with_hint(Some(InRepository::HINT)).with_code(USAGE);
         let mut places = self.to.iter().filter(is_path).map(Path::new).chain(tablespaces);
         places.try_for_each(|place| check_outside(place, repository)).map_err(refused)
+    }
+
+    /// The same in an object store, where what does not belong to a backup may be removed besides.
+    fn refuse_repository_bucket(&self, config: &Config, resource: &ResourceName) -> Result<(), Failure> {
+        let Some((_, section)) = config.buckets().find(|(name, _)| name == resource) else { return Ok(()) };
+        let place = match self.to.as_ref().map(|to| to.to_string_lossy()) {
+            None => section.source.url.clone(),
+            // What is no place at all is refused where it is read.
+            Some(text) => match text.parse() {
+                Ok(place) => place,
+                Err(_) => return Ok(()),
+            },
+        };
+        let begin =
+            self.bucket.as_ref().and_then(|bucket| bucket.key.as_deref().or(bucket.prefix.as_deref())).unwrap_or_default();
+        if !config.meets_repository(&section.source, &place, begin) {
+            return Ok(());
+        }
+        let refused = format!("{place} and the repository {} lie one in the other", config.repository.url);
+        Err(Failure::new(refused).with_hint(Some(InRepository::HINT)).with_code(USAGE))
     }
 
     /// Options of another kind would be left unheard.

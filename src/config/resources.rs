@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::endpoint::{is_same, is_same_service};
 use super::load::holds_user_info;
 use super::{Config, Duration, Keep, Objectives, OnChange, Pattern, Result, Schedule, Secret, StoreUrl, UploadChecksum};
 use crate::repository::{ResourceKind, ResourceName};
@@ -219,7 +220,9 @@ impl Config {
             }
             match &self.repository.url {
                 StoreUrl::S3 { bucket: own, prefix: inner }
-                    if own == bucket && self.repository.endpoint == *endpoint && within(prefix, inner) =>
+                    if own == bucket
+                        && is_same(self.repository.endpoint.as_deref(), endpoint.as_deref())
+                        && within(prefix, inner) =>
                 {
                     Some("the repository lies in this source: every backup would back up the ones before it")
                 }
@@ -227,6 +230,19 @@ impl Config {
             }
         };
         self.bucket.iter().find_map(|(name, section)| Some((ResourceKind::Bucket, name.clone(), wrong(section)?.to_owned())))
+    }
+
+    /// Whether objects of the repository lie among those of `place` whose keys begin with `begin`, or the other way round. `place` is reached
+    /// as `source` is.
+    #[must_use]
+    pub fn meets_repository(&self, source: &BucketSource, place: &StoreUrl, begin: &str) -> bool {
+        let (StoreUrl::S3 { bucket: own, prefix: below }, StoreUrl::S3 { bucket, prefix }) = (&self.repository.url, place) else {
+            return false;
+        };
+        let folder = |prefix: &str| if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        let (repository, written) = (folder(below), folder(prefix) + begin);
+        let meet = repository.starts_with(&written) || written.starts_with(&repository);
+        own == bucket && meet && is_same_service(self.repository.endpoint.as_deref(), source.endpoint.as_deref())
     }
 
     /// Paths that are no absolute plain paths, that are in two resources, or one within the other.

@@ -63,3 +63,30 @@ fn options_of_other_kinds_and_wrong_places_are_refused() {
     let said = site.refusal(&["restore", "bucket/data", "--key", "b", "--to", "/tmp/x"]);
     assert!(said.contains("has no object of the key 'b'"), "{said}");
 }
+
+#[test]
+fn nothing_is_restored_into_the_repository() {
+    let site = Site::new();
+    let repository = site.repository_in_a_bucket();
+    site.configure("", &repository);
+    site.run(&["init"]);
+    site.put("a", "content");
+    site.backup();
+    let before = site.keys(&site.other);
+    let own = format!("s3://{}", site.other);
+    let places = [own.clone(), format!("{own}/repository"), format!("{own}/repository/bucket/data"), format!("{own}/")];
+    for to in &places {
+        let said = site.refusal(&["restore", "bucket/data", "--to", to, "--delete-extra", "--apply"]);
+        assert!(said.contains("lie one in the other") && said.contains("choose a place outside it"), "{to}: {said}");
+    }
+    // Under another name of the same host too.
+    site.configure("", &repository.replace("127.0.0.1", "localhost"));
+    let said = site.refusal(&["restore", "bucket/data", "--to", &own, "--delete-extra", "--apply"]);
+    assert!(said.contains("lie one in the other"), "{said}");
+    assert_eq!(site.keys(&site.other), before);
+    // Beside it there is room.
+    site.run(&["restore", "bucket/data", "--to", &format!("{own}/repository-2")]);
+    site.run(&["restore", "bucket/data", "--to", &own, "--key", "a"]);
+    assert_eq!(site.keys(&site.other).len(), before.len() + 2);
+    assert_eq!(site.listed(), 1);
+}
