@@ -28,6 +28,29 @@ pub fn check_outside(place: &Path, repository: &Path) -> Result<(), InRepository
     Ok(())
 }
 
+/// Something that is there and that no file can be put in the place of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place} is there, and is no plain file: it is not replaced", place = place.display())]
+pub struct NoPlainFile {
+    place: PathBuf,
+}
+
+impl NoPlainFile {
+    /// What to do next.
+    pub const HINT: &str = "choose the name of a file; where the content can go to standard output, --to - does that";
+}
+
+/// Whether a file may be put where `place` is: where nothing is, or a plain file. A link is none: it is what would be replaced.
+///
+/// # Errors
+/// When it is anything else.
+pub fn check_replaceable(place: &Path) -> Result<(), NoPlainFile> {
+    match place.symlink_metadata() {
+        Ok(found) if !found.is_file() => Err(NoPlainFile { place: place.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
 /// Where a path leads, of which the last parts need not be there yet.
 ///
 /// # Errors
@@ -55,6 +78,14 @@ mod tests {
         for inside in ["repository", "repository/new", "link", "link/a/b"] {
             assert!(check_outside(&scratch.path().join(inside), &repository).is_err(), "{inside}");
         }
+        for replaceable in ["new", "file"] {
+            assert_eq!(check_replaceable(&scratch.path().join(replaceable)), Ok(()));
+            std::fs::write(scratch.path().join("file"), "").unwrap();
+        }
+        for kept in ["link", "repository"] {
+            assert!(check_replaceable(&scratch.path().join(kept)).is_err(), "{kept}");
+        }
+        assert!(check_replaceable(Path::new("/dev/null")).is_err());
         for outside in ["", "other", "repository-2", "repositor"] {
             assert_eq!(check_outside(&scratch.path().join(outside), &repository), Ok(()), "{outside}");
         }

@@ -34,6 +34,21 @@ fn output_comes_back_and_lies_nowhere_in_the_clear() {
 }
 
 #[test]
+fn what_is_no_plain_file_is_not_replaced() {
+    let site = Site::new("");
+    site.run(&["backup", "command/secrets"]);
+    let path = |name: &str| site.scratch.path().join(name).display().to_string();
+    let made = Command::new("mkfifo").arg(path("pipe")).status().expect("run mkfifo");
+    assert!(made.success());
+    std::os::unix::fs::symlink(path("pipe"), path("link")).expect("link it");
+    for name in ["pipe", "link", ""] {
+        let said = site.refusal(&["restore", "command/secrets", "--to", &path(name), "--apply"]);
+        assert!(said.contains("is no plain file") && said.contains("--to -"), "{said}");
+    }
+    assert!(fs::symlink_metadata(path("link")).expect("the link").is_symlink());
+}
+
+#[test]
 fn age_and_zstd_alone_open_what_is_stored() {
     let site = Site::new("");
     site.run(&["backup", "command/secrets"]);

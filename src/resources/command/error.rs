@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::resources::Explained;
+use crate::resources::place::NoPlainFile;
 use crate::sys::program;
 use crate::{codec, config, repository};
 
@@ -33,6 +34,9 @@ pub enum Error {
     /// Nobody said where to.
     #[error("no place for the output was given")]
     NoPlace,
+    /// What is at the place is no file.
+    #[error(transparent)]
+    NoPlainFile(#[from] NoPlainFile),
     /// The file to restore to cannot be written.
     #[error("cannot {operation} {path}: {source}", path = path.display())]
     File {
@@ -74,6 +78,7 @@ impl Explained for Error {
             Self::Program(program::Error::Failed { .. }) => "run it by hand as Holdfast's user",
             Self::Program(program::Error::TooLong { .. }) => "raise 'timeout', or find out what it waits for",
             Self::NotEncrypted { .. } => "set [encryption] recipients; 'holdfast key new' makes a key",
+            Self::NoPlainFile(_) => NoPlainFile::HINT,
             Self::NoPlace => "add --to FILE, or --to - for standard output",
             Self::Digest(_) | Self::File { .. } | Self::Interrupted(_) => return None,
         };

@@ -9,6 +9,7 @@ use futures_util::TryStreamExt;
 
 use super::error::{Error, Result};
 use crate::repository::{BackupEntry, BackupObject, Content, Detail};
+use crate::resources::place::check_replaceable;
 use crate::resources::{RestorePlan, Restored, Run};
 use crate::sys::durable::Draft;
 
@@ -47,6 +48,7 @@ pub(super) async fn plan(run: &Run, backup: &BackupEntry, to: Option<OsString>, 
     let object = backup.object(&name).cloned().ok_or_else(unlisted)?;
     let file =
         if to == STANDARD_OUTPUT { None } else { Some(std::path::absolute(&to).map_err(Error::file("find", Path::new(&to)))?) };
+    file.as_deref().map_or(Ok(()), check_replaceable)?;
     let replaces = file.as_ref().is_some_and(|file| file.symlink_metadata().is_ok());
     Ok(Planned { backup: backup.clone(), object, file, replaces, confirmed: request.apply || !replaces })
 }

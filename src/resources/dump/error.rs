@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::pgwire::{self, ConnInfoError};
 use crate::resources::Explained;
+use crate::resources::place::NoPlainFile;
 use crate::sys::{local_postgres, program};
 use crate::{config, pg, repository};
 
@@ -40,6 +41,9 @@ pub enum Error {
     /// Nobody said where to.
     #[error("no place for the dump was given")]
     NoPlace,
+    /// What is at the place is no file.
+    #[error(transparent)]
+    NoPlainFile(#[from] NoPlainFile),
     /// A place that holds a password, which everybody can see in the list of processes.
     #[error("the connection string in --to holds a password")]
     PasswordShown,
@@ -116,6 +120,7 @@ impl Explained for Error {
             }
             Self::NoDatabase(_) => "add dbname=... to it",
             Self::NotWhole(_) => "run pg_dump by hand as Holdfast's user; nothing was listed",
+            Self::NoPlainFile(_) => NoPlainFile::HINT,
             Self::NoPlace => {
                 "add --to NAME for a database of the configured server, --to postgresql://... for another one, --to ./FILE, or --to -"
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::rdb;
 use crate::resources::Explained;
+use crate::resources::place::NoPlainFile;
 use crate::{config, repository};
 
 /// The result of what is done with a Redis server.
@@ -106,6 +107,9 @@ pub enum Error {
     /// Nobody said where to.
     #[error("no place for the data was given")]
     NoPlace,
+    /// What is at the place is no file.
+    #[error(transparent)]
+    NoPlainFile(#[from] NoPlainFile),
     /// A restore that is refused.
     #[error("{0}")]
     NotRestored(String, &'static str),
@@ -207,6 +211,7 @@ impl Explained for Error {
             Self::Restore { reply, .. } => {
                 return Some(format!("{}; then empty the server (FLUSHALL) and begin anew", restoring(reply)));
             }
+            Self::NoPlainFile(_) => NoPlainFile::HINT,
             Self::NoPlace => "add --to FILE (such as /var/lib/redis/dump.rdb), or --into URL for a server that runs and is empty",
             Self::NotRestored(_, hint) => hint,
             Self::Unexpected { .. } | Self::File { .. } | Self::Interrupted(_) => return None,

@@ -11,6 +11,7 @@ use crate::resources::dump::directory;
 use crate::resources::dump::error::{Error, Result};
 use crate::resources::dump::inventory::detail;
 use crate::resources::dump::load::{object, open};
+use crate::resources::place::check_replaceable;
 use crate::sys::durable::Draft;
 
 /// Only its owner may read what the database holds.
@@ -44,6 +45,7 @@ impl FilePlan {
             let taken = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
             return Err(Error::file("create", &path)(taken));
         }
+        [Some(&path), globals.as_ref()].into_iter().flatten().try_for_each(|path| check_replaceable(path))?;
         Ok(Self { path, globals, format: detail.format, bytes, replaces })
     }
 

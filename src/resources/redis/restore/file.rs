@@ -14,6 +14,7 @@ use nix::unistd::geteuid;
 use super::site::{append_only_traces, running_in};
 use super::{Error, Result, Stored};
 use crate::config::RedisPlace;
+use crate::resources::place::check_replaceable;
 use crate::resources::redis::message::Reply;
 use crate::resources::redis::resource::Server;
 use crate::resources::{RestorePlan, Restored, Run};
@@ -54,9 +55,10 @@ pub(super) async fn plan(run: &Run, server: &Server, stored: Stored, to: &OsStr,
     }
     let folder = parent_of(&file).to_owned();
     let folder_found = fs::metadata(&folder).map_err(Error::file("look at", &folder))?;
+    check_replaceable(&file)?;
     let found = fs::symlink_metadata(&file).ok();
     let owner = found.as_ref().map_or((folder_found.uid(), folder_found.gid()), |found| (found.uid(), found.gid()));
-    let mode = found.as_ref().filter(|found| found.is_file()).map_or(MODE, |found| found.mode() & 0o777);
+    let mode = found.as_ref().map_or(MODE, |found| found.mode() & 0o777);
     if let Some(id) = running_in(&folder) {
         return Err(occupied(&folder, &format!("process {id}")));
     }
