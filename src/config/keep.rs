@@ -2,8 +2,12 @@
 
 use std::fmt;
 
-use jiff::{Span, Timestamp, Zoned};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Span, Timestamp, Zoned};
 use serde::{Deserialize, Deserializer};
+
+/// The shortest time that it makes sense to keep anything for.
+const SHORTEST: SignedDuration = SignedDuration::from_hours(1);
 
 /// A span of days, weeks, months or years as well as of hours, written as `12h`, `30d`, `8w`, `6mo`, `1y`.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +33,15 @@ impl std::str::FromStr for Period {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refused = || format!("'{text}' is not a length of time; write it as in 12h, 30d, 8w, 6mo or 1y");
         let span: Span = text.parse().map_err(|_| refused())?;
-        if span.is_positive() { Ok(Self(span)) } else { Err(refused()) }
+        if !span.is_positive() {
+            return Err(refused());
+        }
+        let (period, now) = (Self(span), Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC));
+        // Whoever writes 1m most likely means a month, and would keep next to nothing.
+        if now.timestamp().duration_since(period.before(&now)) < SHORTEST {
+            return Err(format!("'{text}' is less than an hour: 'm' stands for minutes; months are written as in 1mo"));
+        }
+        Ok(period)
     }
 }
 
@@ -105,6 +117,10 @@ mod tests {
         assert_eq!(before("1h"), "2026-03-31T09:00:00Z");
         for wrong in ["", "0d", "-1d", "soon", "30"] {
             assert!(wrong.parse::<Period>().is_err(), "{wrong}");
+        }
+        for short in ["1m", "59m", "30s"] {
+            let refused = short.parse::<Period>().expect_err("too short");
+            assert!(refused.contains("months are written as in 1mo"), "{refused}");
         }
     }
 }

@@ -223,6 +223,7 @@ mod tests {
             ("schedule = { cron = \"0 0 * * *\", time_zone = \"Mars\" }", ":5: "),
             ("keep = {}", ":5: this retention would keep nothing"),
             ("keep = { within = \"0d\" }", ":5: '0d' is not a length of time"),
+            ("keep = { within = \"1m\" }", ":5: '1m' is less than an hour: 'm' stands for minutes; months are written as in 1mo"),
             ("keep = { within = \"30d\", at_least = 0 }", ":5: at_least = 0 would keep nothing"),
             ("keep = { witin = \"30d\" }", ":5: unknown key 'witin'; did you mean 'within'?"),
             ("keep_wal = \"7d\"", ":5: keep_wal needs keep"),
