@@ -39,9 +39,12 @@ pub struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// The moment at which what is due at `due_at` is begun: put off by the jitter, the same on every agent.
+    /// The moment at which what is due at `due_at` is begun: put off by the jitter, the same on every agent. It is never put off so far that the
+    /// next is due before it: then it would never come.
     fn begin(&self, due_at: Timestamp) -> Timestamp {
-        let span = u64::try_from(self.schedule.jitter.0.as_millis()).unwrap_or(u64::MAX);
+        let next = self.schedule.next_after(due_at, self.zone);
+        let until_next = next.and_then(|next| Duration::try_from(next.duration_since(due_at)).ok()).unwrap_or(Duration::MAX);
+        let span = u64::try_from(self.schedule.jitter.0.min(until_next).as_millis()).unwrap_or(u64::MAX);
         if span == 0 {
             return due_at;
         }
@@ -208,6 +211,17 @@ mod tests {
         assert_eq!(begin("postgres/a"), begin("postgres/a"));
         assert_ne!(begin("postgres/a"), begin("postgres/b"));
         assert!((time("2026-11-24T18:00:00Z")..time("2026-11-24T19:00:00Z")).contains(&begin("postgres/a")));
+    }
+
+    #[test]
+    fn a_jitter_longer_than_the_time_between_two_runs_drops_none() {
+        let mut schedule: Schedule = "* * * * *".parse().expect("a schedule");
+        schedule.jitter = "1h".parse().expect("a duration");
+        let plan = Plan { schedule: &schedule, zone: &TimeZone::UTC, seed: "files/a" };
+        for minute in 0..60 {
+            let begin = plan.begin(time(&format!("2026-11-24T12:{minute:02}:00Z")));
+            assert_eq!(begin.to_string()[..16], format!("2026-11-24T12:{minute:02}"));
+        }
     }
 
     #[test]
