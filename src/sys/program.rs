@@ -79,7 +79,7 @@ pub struct Program {
     group: Group,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
-    stderr: Option<JoinHandle<Vec<u8>>>,
+    stderr: Option<JoinHandle<Kept>>,
 }
 
 /// The process group of a program, killed when this is dropped.
@@ -134,7 +134,8 @@ impl Program {
         let stderr = child.stderr.take().ok_or_else(|| failed(std::io::Error::other("it has no pipe")))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let deadline = Deadline::after(terms.limit);
-        Ok(Self { terms, deadline, child, group, stdin, stdout, stderr: Some(tokio::spawn(last_of(stderr))) })
+        let reading = tokio::spawn(last_of(stderr, STDERR_BYTES + longest(&terms.secrets)));
+        Ok(Self { terms, deadline, child, group, stdin, stdout, stderr: Some(reading) })
     }
 
     /// The next piece of its output; `None` at its end.
@@ -200,14 +201,48 @@ impl Program {
     async fn stderr(&mut self) -> String {
         drop(std::mem::replace(&mut self.group, Group(None)));
         let Some(reading) = self.stderr.take() else { return String::new() };
-        let bytes = reading.await.unwrap_or_default();
-        masked(String::from_utf8_lossy(&bytes).trim_end(), &self.terms.secrets)
+        let kept = reading.await.unwrap_or_default();
+        masked(String::from_utf8_lossy(kept.shown(&self.terms.secrets)).trim_end(), &self.terms.secrets)
     }
 }
 
+/// The longest first: one can be a part of another.
 fn masked(text: &str, secrets: &[String]) -> String {
-    let long_enough = secrets.iter().filter(|secret| secret.len() >= MASKED_MIN);
-    long_enough.fold(text.to_owned(), |text, secret| text.replace(secret, "(secret)"))
+    let mut secrets: Vec<&String> = maskable(secrets).collect();
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.into_iter().fold(text.to_owned(), |text, secret| text.replace(secret, "(secret)"))
+}
+
+fn maskable(secrets: &[String]) -> impl Iterator<Item = &String> {
+    secrets.iter().filter(|secret| secret.len() >= MASKED_MIN)
+}
+
+fn longest(secrets: &[String]) -> usize {
+    maskable(secrets).map(String::len).max().unwrap_or(0)
+}
+
+/// The last bytes of what a program said, and whether there were others before them.
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    is_cut: bool,
+}
+
+impl Kept {
+    /// What is shown of it: nothing that could be the rest of a secret whose beginning is not kept, nor a part of one that is.
+    fn shown(&self, secrets: &[String]) -> &[u8] {
+        let mut begin = if self.is_cut { longest(secrets).min(self.bytes.len()) } else { 0 };
+        while let Some(end) = maskable(secrets).filter_map(|secret| self.end_across(begin, secret.as_bytes())).max() {
+            begin = end;
+        }
+        &self.bytes[begin..]
+    }
+
+    /// The end of a secret that begins before `place` and ends behind it.
+    fn end_across(&self, place: usize, secret: &[u8]) -> Option<usize> {
+        let begins = (place + 1).saturating_sub(secret.len())..place;
+        begins.rev().find(|begin| self.bytes[*begin..].starts_with(secret)).map(|begin| begin + secret.len())
+    }
 }
 
 /// For a log, in which each line is an event.
@@ -216,12 +251,13 @@ fn in_one_line(text: &str) -> String {
 }
 
 /// Reads to the end and keeps the last bytes.
-async fn last_of(mut source: impl AsyncRead + Unpin) -> Vec<u8> {
-    let (mut kept, mut piece) = (Vec::new(), vec![0; STDERR_BYTES]);
+async fn last_of(mut source: impl AsyncRead + Unpin, bytes_max: usize) -> Kept {
+    let (mut kept, mut piece) = (Kept::default(), vec![0; STDERR_BYTES]);
     while let Ok(read @ 1..) = source.read(&mut piece).await {
-        kept.extend_from_slice(&piece[..read]);
-        let over = kept.len().saturating_sub(STDERR_BYTES);
-        kept.drain(..over);
+        kept.bytes.extend_from_slice(&piece[..read]);
+        let over = kept.bytes.len().saturating_sub(bytes_max);
+        kept.bytes.drain(..over);
+        kept.is_cut |= over > 0;
     }
     kept
 }
@@ -239,5 +275,20 @@ mod tests {
     fn secrets_are_masked_wherever_they_stand() {
         let secrets = ["hunter2".to_owned(), "abc".to_owned()];
         assert_eq!(masked("token hunter2hunter2 abc", &secrets), "token (secret)(secret) abc");
+        let nested = ["hunter2".to_owned(), "hunter2-and-more".to_owned()];
+        assert_eq!(masked("hunter2-and-more", &nested), "(secret)");
+    }
+
+    #[tokio::test]
+    async fn no_part_of_a_secret_is_left_where_the_beginning_is_cut_off() {
+        let secrets = ["hunter2-hunter3".to_owned(), "3-hunter".to_owned()];
+        let said = "hunter2-hunter3".repeat(20);
+        for bytes_max in 16..said.len() {
+            let shown = last_of(said.as_bytes(), bytes_max).await;
+            let text = masked(&String::from_utf8_lossy(shown.shown(&secrets)), &secrets);
+            assert_eq!(text.replace("(secret)", ""), "", "{bytes_max}");
+        }
+        let whole = last_of(&b"all of it"[..], 100).await;
+        assert_eq!(whole.shown(&secrets), b"all of it");
     }
 }
