@@ -16,6 +16,11 @@ pub trait Explained: std::error::Error + Send + Sync + 'static {
 
     /// What to do next.
     fn hint(&self) -> Option<String>;
+
+    /// What may lie in the repository in the clear: itself, but no word of a program that was run, which can hold secrets.
+    fn for_the_record(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl<E: Explained> From<E> for Error {
@@ -35,6 +40,12 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         self.0.hint()
+    }
+
+    /// What may lie in the repository in the clear, and be shown by whatever reads it there.
+    #[must_use]
+    pub fn for_the_record(&self) -> String {
+        self.0.for_the_record()
     }
 }
 
@@ -58,7 +69,7 @@ impl Explained for repository::Error {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Common {
     /// A backup that failed after it had begun.
-    #[error("the backup failed and is not listed: {error}{}", remains(leftover.as_ref()))]
+    #[error("{}", not_listed(&error.to_string(), leftover.as_ref()))]
     NotListed {
         /// Why.
         error: Error,
@@ -76,9 +87,9 @@ pub(super) enum Common {
     Cancelled,
 }
 
-fn remains(leftover: Option<&Leftover>) -> String {
+fn not_listed(error: &str, leftover: Option<&Leftover>) -> String {
     let remains = |Leftover { id, reason }: &Leftover| format!(" (its content, data/{id}, was not removed: {reason})");
-    leftover.map(remains).unwrap_or_default()
+    format!("the backup failed and is not listed: {error}{}", leftover.map(remains).unwrap_or_default())
 }
 
 impl Explained for Common {
@@ -91,6 +102,13 @@ impl Explained for Common {
             Self::NotListed { error, .. } => error.hint(),
             Self::Removed { .. } => Some("choose another backup; 'holdfast hold' keeps one".to_owned()),
             Self::Cancelled => None,
+        }
+    }
+
+    fn for_the_record(&self) -> String {
+        match self {
+            Self::NotListed { error, leftover } => not_listed(&error.for_the_record(), leftover.as_ref()),
+            _ => self.to_string(),
         }
     }
 }

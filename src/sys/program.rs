@@ -55,6 +55,21 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// How it ended, without what it said: that can hold secrets that it was not given, and that nobody could mask.
+    #[must_use]
+    pub fn without_its_words(&self) -> String {
+        let end = match self {
+            Self::Failed { program, status, stderr } if !stderr.is_empty() => format!("{program} ended with {status}"),
+            Self::TooLong { program, limit, stderr } if !stderr.is_empty() => {
+                format!("{program} did not end within {} s and was killed", limit.as_secs())
+            }
+            _ => return self.to_string(),
+        };
+        format!("{end}; what it said is in the agent's log")
+    }
+}
+
 fn said(stderr: &str) -> String {
     if stderr.is_empty() { String::new() } else { format!("; it said:\n{stderr}") }
 }

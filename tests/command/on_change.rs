@@ -1,5 +1,6 @@
 //! Output that the agent stores when it differs.
 
+use std::process::Command;
 use std::time::Duration;
 
 use pg_fixtures::{FreePort, poll};
@@ -47,14 +48,24 @@ fn output_is_stored_when_it_differs_and_only_then() {
 
 #[test]
 fn a_program_that_fails_is_run_again_and_what_it_wrote_is_not_stored() {
-    let (site, _port) = site("");
+    let (site, port) = site("");
     let agent = site.agent();
     site.wait_for(&agent, 1);
-    site.does("echo half an output; exit 3");
+    site.does("echo half an output; echo \"password: not-given-to-it\" >&2; exit 3");
     poll::until(WITHIN, "the failure is known", || site.run(&["status"]).contains("FAILED (attempt 1)"));
     let checked = String::from_utf8_lossy(&site.try_run(&["check"]).stdout).into_owned();
     assert!(checked.contains("WARNING   command/secrets: the last backup") && checked.contains("exit status: 3"), "{checked}");
     assert_eq!((site.listed(), site.stored().len()), (1, 2));
+    // What it said can be secret: it is in the log, and nowhere else.
+    assert!(agent.log().contains("not-given-to-it") && checked.contains("what it said is in the agent's log"), "{checked}");
+    let live = Command::new("curl").args(["-s", &format!("http://127.0.0.1:{}/status", port.number())]).output().expect("ask");
+    let live = String::from_utf8_lossy(&live.stdout).into_owned();
+    assert!(live.contains("what it said is in the agent's log"), "{live}");
+    let repository = site.scratch.path().join("repository");
+    let stored = Command::new("grep").args(["-r", "-a", "-l", "not-given-to-it"]).arg(repository).output().expect("run grep");
+    for shown in [&checked, &live, &site.run(&["status"]), &String::from_utf8_lossy(&stored.stdout).into_owned()] {
+        assert!(!shown.contains("not-given-to-it") && !shown.contains("/runs/"), "{shown}");
+    }
     // It is tried again half a minute later.
     site.prints("mended\n");
     site.wait_for(&agent, 2);

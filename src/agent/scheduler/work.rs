@@ -142,7 +142,13 @@ async fn back_up(
         }
         Ok(BackedUp::Unchanged(id)) => Some(Outcome::Done { backup: None, remark: format!("nothing has changed since {id}") }),
         Err(_) if cancelled.is_cancelled() => None,
-        Err(error) => Some(Outcome::Failed { error: error.to_string(), hint: error.hint() }),
+        Err(error) => {
+            let (whole, recorded) = (error.to_string(), error.for_the_record());
+            if whole != recorded {
+                tracing::error!(%resource, "in the words of the program: {whole}");
+            }
+            Some(Outcome::Failed { error: recorded, hint: error.hint() })
+        }
     }
 }
 

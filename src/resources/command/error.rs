@@ -84,4 +84,11 @@ impl Explained for Error {
         };
         Some(text.to_owned())
     }
+
+    fn for_the_record(&self) -> String {
+        match self {
+            Self::Program(error) => error.without_its_words(),
+            _ => self.to_string(),
+        }
+    }
 }

@@ -36,7 +36,7 @@ pub enum Error {
     #[error("the conninfo of {0} names no database")]
     NoDatabase(String),
     /// What was made is no whole dump.
-    #[error("what pg_dump wrote is no whole dump: {0}")]
+    #[error("{}", not_whole(&.0.to_string()))]
     NotWhole(program::Error),
     /// Nobody said where to.
     #[error("no place for the dump was given")]
@@ -89,6 +89,10 @@ pub enum Error {
     Interrupted(String),
 }
 
+fn not_whole(why: &str) -> String {
+    format!("what pg_dump wrote is no whole dump: {why}")
+}
+
 impl Error {
     /// Turns what the system says of a path into an error.
     pub(super) fn file(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
@@ -133,5 +137,13 @@ impl Explained for Error {
             Self::Content { .. } | Self::File { .. } | Self::Tar(_) | Self::Interrupted(_) => return None,
         };
         Some(text.to_owned())
+    }
+
+    fn for_the_record(&self) -> String {
+        match self {
+            Self::Program(error) => error.without_its_words(),
+            Self::NotWhole(error) => not_whole(&error.without_its_words()),
+            _ => self.to_string(),
+        }
     }
 }
