@@ -15,7 +15,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The target cannot be reached.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(Box<Refusal>),
     /// Something stands in the way on this host. Nothing was written.
     #[error(transparent)]
     Obstacle(#[from] Obstacle),
@@ -83,6 +83,12 @@ pub enum Error {
 
 fn parent_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
 }
 
 impl Error {

@@ -174,7 +174,7 @@ const REPLAY_BYTES_PER_SECOND: u64 = 80 << 20;
 pub fn plan(facts: &Facts, route: &Route, located: Located) -> Result<RestorePlan, Refusal> {
     let refused = |reason: Reason| Refusal {
         reason,
-        windows: route.windows(located.last),
+        windows: route.windows(located.last).into(),
         damaged: facts.damaged.clone(),
         elsewhere: None,
     };

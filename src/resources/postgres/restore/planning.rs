@@ -35,7 +35,7 @@ async fn before_the_hole(archive: &WalArchive, route: &Route, refusal: Refusal) 
 
 /// The youngest of the timelines on the way that leads to the target by itself: what it wrote last can be stored under its own name alone, where
 /// its child was not archived from the beginning. Nobody follows it without being told to.
-async fn elsewhere(archive: &WalArchive, facts: &Facts, route: &Route) -> Option<Elsewhere> {
+async fn elsewhere(archive: &WalArchive, facts: &Facts, route: &Route) -> Option<Box<Elsewhere>> {
     let wanted = &route.wanted;
     if wanted.timeline != TargetTimeline::Latest || matches!(wanted.target, RecoveryTarget::EndOfWal | RecoveryTarget::Immediate)
     {
@@ -50,7 +50,7 @@ async fn elsewhere(archive: &WalArchive, facts: &Facts, route: &Route) -> Option
         let Ok(plan) = plan(facts, &route, located) else { continue };
         let is_exact = plan.located.stop.is_some();
         let end = plan.wal.last().map_or(left_at, |part| part.end);
-        return Some(Elsewhere { timeline: *timeline, left_at, is_exact, end });
+        return Some(Box::new(Elsewhere { timeline: *timeline, left_at, is_exact, end }));
     }
     None
 }

@@ -17,11 +17,11 @@ pub struct Refusal {
     /// Why.
     pub reason: Reason,
     /// What the cluster can be restored to, on the timeline that was asked for.
-    pub windows: Vec<Window>,
+    pub windows: Box<[Window]>,
     /// Records that could not be read, and that could tell of more.
     pub damaged: Vec<Damaged>,
     /// Another timeline that leads there, where none was asked for.
-    pub elsewhere: Option<Elsewhere>,
+    pub elsewhere: Option<Box<Elsewhere>>,
 }
 
 /// A timeline on the way that leads to a target which the newest one does not lead to.
@@ -141,14 +141,14 @@ pub enum Reason {
 }
 
 impl Refusal {
-    pub(super) const fn of(reason: Reason) -> Self {
-        Self { reason, windows: Vec::new(), damaged: Vec::new(), elsewhere: None }
+    pub(super) fn of(reason: Reason) -> Self {
+        Self { reason, windows: Box::default(), damaged: Vec::new(), elsewhere: None }
     }
 
     /// What to do next.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        if let Some(Elsewhere { timeline, left_at, is_exact, end }) = self.elsewhere {
+        if let Some(Elsewhere { timeline, left_at, is_exact, end }) = self.elsewhere.as_deref().copied() {
             return Some(match is_exact {
                 true => format!(
                     "add --target-timeline {timeline}: on timeline {timeline}, which was left at {left_at}, it can be reached"
