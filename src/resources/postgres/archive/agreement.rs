@@ -314,10 +314,11 @@ impl Offer {
     }
 }
 
-/// Where, in bytes from the segment's beginning, bytes that begin at `start` first differ from what is offered.
+/// Where, in bytes from the segment's beginning, bytes that begin at `start` first differ from what is known: all that is remembered as compared.
 fn first_difference(offer: &Offer, start: u64, theirs: &[u8]) -> Option<u64> {
-    let from = start.max(offer.range.start);
-    let (ours, theirs) = (behind(&offer.plain, offer.range.start, from)?, behind(theirs, start, from)?);
+    let (known_from, known) = offer.known();
+    let from = start.max(known_from);
+    let (ours, theirs) = (behind(known, known_from, from)?, behind(theirs, start, from)?);
     let different = ours.iter().zip(theirs).position(|(ours, theirs)| ours != theirs)?;
     Some(from + different as u64)
 }

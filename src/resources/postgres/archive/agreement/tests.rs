@@ -95,6 +95,20 @@ async fn what_reaches_further_than_was_offered_is_compared_when_the_rest_is() {
 }
 
 #[tokio::test]
+async fn what_differs_beside_the_offer_is_not_remembered_as_compared() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path()).await;
+    let (first, second) = (wal(0, 500), wal(1, 500));
+    store(&Agreement::new(archive.clone()), &offer(&first, 300..700)).await.unwrap();
+    let two = Agreement::new(archive.clone());
+    let around = Some(Around { start: 0, bytes: Bytes::copy_from_slice(&second[..800]) });
+    let refused = store(&two, &Offer { around, ..offer(&second, 0..400) }).await;
+    assert_eq!(contradicted(&refused), Some(500), "{refused:?}");
+    let refused = store(&two, &offer(&second, 0..800)).await;
+    assert_eq!(contradicted(&refused), Some(500), "{refused:?}");
+}
+
+#[tokio::test]
 async fn an_object_of_ones_own_is_not_taken_back_because_others_contradict_it_later() {
     let directory = tempfile::tempdir().unwrap();
     let archive = archive(directory.path()).await;
