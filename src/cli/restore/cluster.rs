@@ -77,25 +77,6 @@ pub(super) struct ClusterOptions {
 }
 
 impl ClusterOptions {
-    /// Without a target there is no place at which the server could stop: PostgreSQL would ignore the wish and take writes.
-    fn fit_together(&self) -> Result<(), Failure> {
-        let times =
-            [self.target_time.is_some(), self.target_lsn.is_some(), self.target_xid.is_some(), self.target_name.is_some()];
-        let has_target = self.target.is_some() || times.contains(&true);
-        let needs_one = match self.target_action {
-            TargetAction::Promote => self.target_exclusive.then_some("--target-exclusive"),
-            _ => Some("--target-action"),
-        };
-        match needs_one.filter(|_| !has_target) {
-            Some(option) => {
-                Err(Failure::new(format!("{option} needs a target: recovery to the end of the WAL ends with promotion"))
-                    .with_hint(Some("add --target-time, --target-lsn, --target-xid, --target-name or --target immediate"))
-                    .with_code(USAGE))
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Where tablespaces go.
     pub(super) fn new_places(&self) -> impl Iterator<Item = &Path> {
         self.tablespace_map.iter().map(|(_, new)| new.as_path())
@@ -126,8 +107,9 @@ pub(super) async fn run(
     options: &ClusterOptions,
 ) -> Outcome {
     let to = PathBuf::from(common.to.as_ref().ok_or_else(|| Failure::from(restore::Error::NoDirectory))?);
-    options.fit_together()?;
-    let plan = make_plan(&context.repository_now(config).await?, resource, &wanted(common, options)).await?;
+    let wanted = wanted(common, options);
+    needs_target(&wanted)?;
+    let plan = make_plan(&context.repository_now(config).await?, resource, &wanted).await?;
     let site = survey(&plan.backup, &to, &options.tablespace_map).map_err(restore::Error::from)?;
     let programs = programs(options, &plan);
     if common.dry_run {
@@ -202,6 +184,18 @@ fn wanted(common: &Options, options: &ClusterOptions) -> Wanted {
         action: options.target_action,
         backup: common.backup.clone(),
     }
+}
+
+/// Without a target there is no place at which the server could stop: PostgreSQL would ignore the wish and take writes.
+fn needs_target(wanted: &Wanted) -> Result<(), Failure> {
+    let option = match (&wanted.target, wanted.action, wanted.exclusive) {
+        (RecoveryTarget::EndOfWal, TargetAction::Promote, true) => "--target-exclusive",
+        (RecoveryTarget::EndOfWal, TargetAction::Pause | TargetAction::Shutdown, _) => "--target-action",
+        _ => return Ok(()),
+    };
+    let failure = Failure::new(format!("{option} needs a target: recovery to the end of the WAL ends with promotion"));
+    let hint = "add --target-time, --target-lsn, --target-xid, --target-name or --target immediate";
+    Err(failure.with_hint(Some(hint)).with_code(USAGE))
 }
 
 fn programs(options: &ClusterOptions, plan: &RestorePlan) -> Result<Programs, local_postgres::Error> {

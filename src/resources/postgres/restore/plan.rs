@@ -272,8 +272,10 @@ fn idle(route: &Route, located: &Located) -> Option<String> {
     let (RecoveryTarget::Time(time), None) = (&route.wanted.target, &located.stop) else { return None };
     let end = located.last_record.as_ref()?.end;
     let last = located.before.map_or_else(|| "none".to_owned(), |commit| commit.time.to_string());
-    let up_to = if located.hole.is_some() { "everything before the hole" } else { "everything stored" };
-    let behind = if located.hole.is_some() { " before it" } else { "" };
+    let (behind, up_to) = match &located.hole {
+        Some(_) => (" before it", "everything before the hole"),
+        None => ("", "everything stored"),
+    };
     Some(format!(
         "no commit later than {time} is stored{behind}, so {up_to} is restored, up to {end} (last commit: {last}); if the cluster was not idle since, WAL is missing"
     ))

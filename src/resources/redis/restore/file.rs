@@ -42,7 +42,7 @@ pub(super) struct Planned {
     replaces: bool,
     confirmed: bool,
     /// Whose it becomes, by number, and its mode.
-    owner: (u32, u32),
+    owner: Owner,
     mode: u32,
     warnings: Vec<String>,
 }
@@ -57,7 +57,8 @@ pub(super) async fn plan(run: &Run, server: &Server, stored: Stored, to: &OsStr,
     let folder_found = fs::metadata(&folder).map_err(Error::file("look at", &folder))?;
     check_replaceable(&file)?;
     let found = fs::symlink_metadata(&file).ok();
-    let owner = found.as_ref().map_or((folder_found.uid(), folder_found.gid()), |found| (found.uid(), found.gid()));
+    let like = found.as_ref().unwrap_or(&folder_found);
+    let owner = Owner { user: like.uid(), group: like.gid() };
     let mode = found.as_ref().map_or(MODE, |found| found.mode() & 0o777);
     if let Some(id) = running_in(&folder) {
         return Err(occupied(&folder, &format!("process {id}")));
@@ -111,8 +112,7 @@ impl Planned {
             draft.write(&piece).map_err(Error::file("write", file))?;
         }
         if self.can_give_away() {
-            let (user, group) = self.owner;
-            draft.set_owner(Owner { user, group }).map_err(Error::file("give away", file))?;
+            draft.set_owner(self.owner).map_err(Error::file("give away", file))?;
         }
         draft.set_mode(self.mode).map_err(Error::file("set the mode of", file))?;
         // A server that was started meanwhile would overwrite it.
@@ -129,7 +129,7 @@ impl Planned {
     }
 
     fn owner_text(&self) -> String {
-        let (user, group) = self.owner;
+        let Owner { user, group } = self.owner;
         let text = format!("owner {user}:{group}, mode {:04o}", self.mode);
         if self.can_give_away() || user == geteuid().as_raw() {
             text
@@ -151,7 +151,7 @@ impl RestorePlan for Planned {
     fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "to": self.file, "bytes": self.stored.object.plain_bytes, "keys": self.stored.detail.keys, "replaces": self.replaces,
-            "user": self.owner.0, "group": self.owner.1, "mode": format!("{:04o}", self.mode), "warnings": self.warnings,
+            "user": self.owner.user, "group": self.owner.group, "mode": format!("{:04o}", self.mode), "warnings": self.warnings,
         })
     }
 
