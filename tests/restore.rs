@@ -5,6 +5,7 @@ mod restore {
     mod damage;
     mod edges;
     mod ended;
+    mod interrupted;
     mod joints;
     mod lineages;
     mod quiet;
