@@ -12,6 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -62,10 +63,10 @@ pub(super) enum Refusal {
     Repository(#[from] repository::Error),
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
-    /// Passes when the other writer rests.
-    /// Passes when the object is readable, or when the whole segment is offered.
+    /// Passes when the object is readable, when the whole segment is offered, or where the timeline turns out to end before it.
     #[error("what is stored of {segment} cannot be compared: {error}")]
     Unreadable { segment: SegmentName, error: repository::Error },
+    /// Passes when the other writer rests.
     #[error("what is stored of {0} was replaced again and again while it was compared")]
     Moving(SegmentName),
 }
@@ -103,6 +104,8 @@ pub(super) struct Agreement {
     agreed: Arc<Mutex<BTreeSet<Place>>>,
     /// Segments of which something was stored that nothing contradicts.
     begun: Arc<Mutex<BTreeSet<SegmentName>>>,
+    /// Where the timeline ends in the server's history; the end of all positions as long as it goes on.
+    end: Arc<AtomicU64>,
 }
 
 /// A segment, and which of its bytes.
@@ -111,7 +114,16 @@ type Place = (SegmentName, u64, u64);
 impl Agreement {
     /// Nothing was compared yet.
     pub fn new(archive: WalArchive) -> Self {
-        Self { archive, agreed: Arc::default(), begun: Arc::default() }
+        Self { archive, agreed: Arc::default(), begun: Arc::default(), end: Arc::new(AtomicU64::new(u64::MAX)) }
+    }
+
+    /// The timeline ends there in the server's history, which is to be known before anything of it is offered, or as soon as it is.
+    ///
+    /// What others stored beyond that belongs to another history. Where it begins before, it is compared as far as the server's WAL goes
+    /// by those who can read it. Those who cannot would wait for ever for bytes that never come; they pass over it, because recovery along the
+    /// server's history does not read it, but the copy of this segment with which the next timeline begins.
+    pub fn ends_at(&self, end: Lsn) {
+        self.end.store(end.0, Ordering::Release);
     }
 
     /// Stores it. What it returns `Ok` for is durable and contradicted by nothing that may be acknowledged. `created` becomes true when
@@ -228,6 +240,7 @@ impl Agreement {
         match found {
             // Where it does is for those to see who can read it.
             Err(_) if differs => Err(self.contradiction(offer, &object, range.start).into()),
+            Err(error) if error.is_locked() && self.is_past_the_end(offer.segment, &range) => Ok(Comparison::Agrees(object)),
             Err(error) => Err(Refusal::Unreadable { segment: offer.segment, error }),
             Ok(None) => Ok(Comparison::Vanished),
             Ok(Some((_, theirs))) => match first_difference(offer, range.start, &theirs) {
@@ -237,9 +250,18 @@ impl Agreement {
         }
     }
 
-    fn contradiction(&self, offer: &Offer, object: &WalObject, offset: u64) -> Contradiction {
+    /// Whether bytes of a segment reach beyond the end of the timeline.
+    fn is_past_the_end(&self, segment: SegmentName, range: &Range<u64>) -> bool {
+        self.start_of(segment).0.saturating_add(range.end) > self.end.load(Ordering::Acquire)
+    }
+
+    fn start_of(&self, segment: SegmentName) -> Lsn {
         let size = self.archive.segment_size();
-        let start = offer.segment.number(size).map_or(Lsn::INVALID, |number| number.start(size));
+        segment.number(size).map_or(Lsn::INVALID, |number| number.start(size))
+    }
+
+    fn contradiction(&self, offer: &Offer, object: &WalObject, offset: u64) -> Contradiction {
+        let start = self.start_of(offer.segment);
         let (stored, offered) = (self.archive.key_of(object).to_string(), self.archive.key_of(&offer.object).to_string());
         Contradiction { segment: offer.segment, at: Lsn(start.0 + offset), stored, offered }
     }

@@ -63,7 +63,7 @@ pub(super) struct Inflow {
 }
 
 impl Inflow {
-    /// A stream that begins at `begin`; `known` is what is stored of its first segment already.
+    /// A stream that begins at `begin`; `known` is what is stored already of the segments from there on.
     pub fn new(archive: &WalArchive, begin: Begin, known: Known, rule: SliceRule, report: &Report, delays: Delays) -> Self {
         let size = archive.segment_size();
         let mut inflow = Self {
@@ -84,7 +84,7 @@ impl Inflow {
             broken: Vec::new(),
             recording: 0,
         };
-        inflow.piece.sliced_to(inflow.known.end());
+        inflow.piece.sliced_to(inflow.known.end(begin.lsn));
         inflow
     }
 
@@ -115,6 +115,16 @@ impl Inflow {
         self.progress.end()
     }
 
+    /// The same in the history of a server that left the timeline at `switch`: half a record behind that may have come, and be stored.
+    pub fn stored_before(&self, switch: Lsn) -> Lsn {
+        self.stored().min(switch)
+    }
+
+    /// The timeline ends there in the server's history.
+    pub fn ends_at(&self, end: Lsn) {
+        self.uploader.ends_at(end);
+    }
+
     /// Whether all that was taken in is stored, or was stored before.
     pub fn is_settled(&self) -> bool {
         let recorded = self.broken.is_empty() && !self.uploader.is_busy();
@@ -135,7 +145,7 @@ impl Inflow {
             let taken = self.piece.take(part, now);
             self.scanner.feed(&part[..taken]);
             let activity = self.scanner.take_activity();
-            if self.received() > self.known.end() {
+            if self.received() > self.known_end() {
                 self.delays.arrived(&activity);
             }
             self.piece.happened(activity);
@@ -169,7 +179,7 @@ impl Inflow {
     /// The piece is full: the next one begins.
     fn turn(&mut self) {
         let mut next = Piece::new(self.piece.timeline, self.piece.end(), self.size());
-        next.sliced_to(self.known.end());
+        next.sliced_to(self.known.end(next.start()));
         let piece = std::mem::replace(&mut self.piece, next);
         self.full.push_back(FullPiece { piece, under_way: false });
     }
@@ -178,9 +188,9 @@ impl Inflow {
         self.archive.segment_size()
     }
 
-    /// The end of what was stored before this stream began.
-    pub const fn known_end(&self) -> Lsn {
-        self.known.end()
+    /// The end of what was stored, before this stream began, of the segment that is being filled.
+    pub fn known_end(&self) -> Lsn {
+        self.known.end(self.piece.start())
     }
 
     /// The piece with the first bytes of which no slice was made, if all before them is stored or compared.
@@ -238,13 +248,14 @@ impl Inflow {
             return;
         }
         let Some(slice) = self.known.next_to_confirm().cloned() else { return };
-        let (size, awaited) = (self.size(), self.known.compared_from());
-        let piece = self.piece_at(piece_start(slice.range.start, size));
-        if piece.received() < awaited.min(piece.end()) {
+        let (size, awaited) = (self.size(), self.known.compared_from(slice.range.start));
+        let start = piece_start(slice.range.start, size);
+        let piece = self.piece_at(start);
+        if piece.start() != start || piece.received() < awaited.min(piece.end()) {
             return;
         }
         let Some(bytes) = piece.part(&slice.range) else { return };
-        let (name, start) = (piece.slice(&slice.range), size.offset(piece.start()));
+        let (name, start) = (piece.slice(&slice.range), size.offset(start));
         let around = piece.part(&(piece.start()..piece.received())).map(|bytes| Around { start, bytes });
         self.begin_slice(name, (bytes, around), slice, Purpose::Compare);
     }

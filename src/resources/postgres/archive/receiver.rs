@@ -173,6 +173,9 @@ impl Receiver {
         delays.restart(plan.new_from, plan.goal);
         let mut inflow =
             Inflow::new(&plan.archive, plan.begin, known, self.task.rule, &self.task.report, delays).following(plan.follows);
+        if let Some(end) = plan.end() {
+            inflow.ends_at(end);
+        }
         self.task.report.update(|status| status.trouble = None);
         let end = self.stream(&mut stream, &mut inflow, &plan, stop).await;
         *self.delays.lock().unwrap_or_else(PoisonError::into_inner) = std::mem::take(inflow.delays());
@@ -209,8 +212,9 @@ impl Receiver {
             Ok(End::Stopped) => goodbye(stream).await,
             Ok(End::Switched { next, switch }) => {
                 tracing::info!(%resource, timeline = %plan.begin.timeline, %next, %switch, "the timeline ends");
+                inflow.ends_at(switch);
                 inflow.settle().await?;
-                *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = Some(inflow.stored());
+                *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = Some(inflow.stored_before(switch));
                 return Ok(Some(stream.into_connection()?));
             }
             Ok(End::ServerClosed) => {

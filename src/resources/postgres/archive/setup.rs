@@ -55,6 +55,11 @@ impl Plan {
     pub fn floor(&self) -> Lsn {
         self.goal.max(self.reserved)
     }
+
+    /// Where the timeline of the stream ends, if the server has left it.
+    pub fn end(&self) -> Option<Lsn> {
+        self.chain.branches().iter().find(|branch| branch.timeline == self.begin.timeline)?.end
+    }
 }
 
 /// Where to go on. What lies stored behind the slot's position may come from another life of this cluster (a snapshot that was put back)
@@ -194,12 +199,12 @@ impl Task {
         Ok(connection.start_replication(Some(&self.slot), plan.begin.lsn, plan.begin.timeline).await?)
     }
 
-    /// What is stored already of the segment in which the stream begins.
+    /// What is stored already of the segments from the one on in which the stream begins.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn known(&self, plan: &Plan) -> Result<Known> {
-        Ok(Known::list(&plan.archive, plan.begin).await?)
+        Ok(Known::list(&plan.archive, plan.begin, plan.end()).await?)
     }
 }
 

@@ -73,6 +73,11 @@ impl Uploader {
         self.tasks.len() < TASKS_MAX && (self.bytes == 0 || may_be_second())
     }
 
+    /// The timeline ends there in the server's history; what is on its way hears of it too.
+    pub fn ends_at(&self, end: Lsn) {
+        self.agreement.ends_at(end);
+    }
+
     /// Whether anything is under way.
     pub fn is_busy(&self) -> bool {
         !self.tasks.is_empty()

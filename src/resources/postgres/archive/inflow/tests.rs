@@ -2,9 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::codec::Compression;
+use crate::codec::{Compression, Identities, KeyFile, Recipients};
 use crate::pg::{SystemId, TimelineId};
-use crate::repository::{Lineage, NewLineage, Repository, ResourceKind, ResourceName};
+use crate::repository::{Encryption, Lineage, NewLineage, Repository, ResourceKind, ResourceName};
 use crate::storage::faulty::{Effect, Fault, Faulty, Operation};
 use crate::storage::{FileStore, Store};
 
@@ -16,7 +16,12 @@ async fn archive(directory: &std::path::Path) -> WalArchive {
 }
 
 async fn archive_in(store: Arc<dyn Store>) -> WalArchive {
+    encrypted_in(store, Encryption::default()).await
+}
+
+async fn encrypted_in(store: Arc<dyn Store>, encryption: Encryption) -> WalArchive {
     let (repository, _) = Repository::create(store, Compression::default()).await.unwrap();
+    let repository = repository.with_encryption(encryption);
     let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
     let segment_size = SegmentSize::try_from(64 * MB).unwrap();
     let lineage = Lineage { system_id: SystemId(7), segment_size, postgres_major: 17, created_at: clock::now() };
@@ -138,4 +143,111 @@ async fn no_commit_waits_for_a_merge() {
     }
     let stored = ranges(&archive).await;
     assert_eq!(stored.iter().filter(|range| range.1 <= 128).collect::<Vec<_>>(), [&(0, 128)], "{stored:?}");
+}
+
+/// Who has this can write and not read.
+fn locked() -> Encryption {
+    let recipient = KeyFile::generate(clock::now()).recipient().to_owned();
+    Encryption { recipients: Recipients::parse(&[recipient]).unwrap(), identities: Identities::default() }
+}
+
+async fn locked_archive(directory: &std::path::Path) -> WalArchive {
+    encrypted_in(Arc::new(FileStore::create(directory).await.unwrap()), locked()).await
+}
+
+/// A stream of synchronous commits, with what is known of what is stored; the timeline is known to end at `end`.
+async fn stream(archive: &WalArchive, lsn: u64, end: Option<Lsn>) -> Inflow {
+    let begin = Begin { timeline: TimelineId(1), lsn: Lsn(lsn) };
+    let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
+    let rule = SliceRule { max_delay: Duration::from_secs(1), synchronous: true };
+    let known = Known::list(archive, begin, end).await.unwrap();
+    let inflow = Inflow::new(archive, begin, known, rule, &Report::new(&resource, rule.max_delay), Delays::default());
+    end.into_iter().for_each(|end| inflow.ends_at(end));
+    inflow
+}
+
+/// As `settle`, which without a reason to end waits for ever.
+async fn settle(inflow: &mut Inflow) {
+    let settled = tokio::time::timeout(Duration::from_secs(20), inflow.settle()).await;
+    settled.unwrap_or_else(|_| panic!("stored up to {} of {}", inflow.stored(), inflow.received())).unwrap();
+}
+
+#[tokio::test]
+async fn slices_of_a_later_segment_are_compared_by_who_cannot_read_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = locked_archive(directory.path()).await;
+    let (rest, begun) = (vec![0; 16 << 20], vec![0; 400 << 10]);
+    let mut before = stream(&archive, 112 * MB, None).await;
+    before.take(&rest, clock::instant());
+    before.take(&begun, clock::instant());
+    settle(&mut before).await;
+    drop(before);
+    // The server has crashed, and of its slot it knows an earlier position: the same comes again, less of it at first.
+    let mut again = stream(&archive, 112 * MB, None).await;
+    again.take(&rest, clock::instant());
+    settle(&mut again).await;
+    again.take(&begun[..100 << 10], clock::instant());
+    again.start_uploads(clock::instant(), true).unwrap();
+    assert!(!again.finished().await.unwrap(), "that these are no records is recorded first");
+    again.start_uploads(clock::instant(), true).unwrap();
+    again.take(&begun[100 << 10..], clock::instant());
+    again.take(&[0; 8], clock::instant());
+    settle(&mut again).await;
+    assert_eq!(again.stored(), again.received());
+}
+
+#[tokio::test]
+async fn a_timeline_is_stored_to_its_end_where_another_server_went_on_behind_that() {
+    let end = Lsn(80 * MB + 2000);
+    for encryption in [Encryption::default(), locked()] {
+        let directory = tempfile::tempdir().unwrap();
+        let archive = encrypted_in(Arc::new(FileStore::create(directory.path()).await.unwrap()), encryption).await;
+        let mut old = stream(&archive, 80 * MB, None).await;
+        for size in [1000, 2000] {
+            old.take(&vec![0; size], clock::instant());
+            settle(&mut old).await;
+        }
+        assert_eq!(ranges(&archive).await, [(0, 1000), (1000, 3000)]);
+        drop(old);
+        let mut new = stream(&archive, 80 * MB, Some(end)).await;
+        new.take(&[0; 2000], clock::instant());
+        settle(&mut new).await;
+        assert_eq!(new.stored(), end, "or the rest of the timeline is asked for again, for ever");
+        assert_eq!(ranges(&archive).await, [(0, 1000), (1000, 2000), (1000, 3000)], "what the other one stored stays");
+    }
+}
+
+#[tokio::test]
+async fn what_contradicts_another_server_before_the_end_of_the_timeline_is_refused_there_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path()).await;
+    let mut old = stream(&archive, 80 * MB, None).await;
+    old.take(&[0; 3000], clock::instant());
+    settle(&mut old).await;
+    let mut new = stream(&archive, 80 * MB, Some(Lsn(80 * MB + 2000))).await;
+    new.take(&[1; 2000], clock::instant());
+    let refused = new.settle().await.unwrap_err();
+    assert!(refused.to_string().contains("contradicts what is stored"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_end_of_a_timeline_that_shows_late_ends_the_waiting_for_what_never_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = locked_archive(directory.path()).await;
+    let mut old = stream(&archive, 80 * MB, None).await;
+    old.take(&[0; 3000], clock::instant());
+    settle(&mut old).await;
+    let mut new = synchronous(&archive);
+    new.take(&[0; 2000], clock::instant());
+    new.start_uploads(clock::instant(), true).unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(500), new.finished()).await;
+    assert!(early.is_err(), "it cannot be compared: {early:?}");
+    let switch = Lsn(80 * MB + 1500);
+    new.ends_at(switch);
+    settle(&mut new).await;
+    assert_eq!(
+        (new.stored(), new.stored_before(switch)),
+        (Lsn(80 * MB + 2000), switch),
+        "half a record behind it is no part of it"
+    );
 }
