@@ -37,6 +37,8 @@ impl Task {
             }
         }
         let end = SegmentNumber(present).start(size);
+        // What is stored behind a hole is not lost.
+        let end = plan.hole.as_ref().map_or(end, |hole| hole.end.min(end));
         for (timeline, lost) in plan.chain.split(&(plan.goal..end)) {
             tracing::error!(
                 resource = %self.resource, %timeline, start = %lost.start, end = %lost.end,

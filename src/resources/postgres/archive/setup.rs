@@ -1,12 +1,13 @@
 //! The way to a running stream: which cluster this is, its history, the slot, and where to go on.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::chain::Chain;
 use super::known::Known;
 use super::report::Report;
 use super::slicing::SliceRule;
-use super::start::{Begin, begin_at, find_fork, last_end_before};
+use super::start::{Begin, begin_at, find_fork, last_end_before, left_out};
 use super::{Error, NotJoined, Result, joins, setting, slot};
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, TimelineId, WalFileName};
@@ -35,6 +36,8 @@ pub(super) struct Plan {
     pub chain: Chain,
     /// Where the stored WAL ends, or where streaming goes on behind a gap.
     pub goal: Lsn,
+    /// What is missing in the stored WAL, where streaming goes on there.
+    pub hole: Option<Range<Lsn>>,
     /// What the slot holds back; the end of the server's WAL where it holds back nothing.
     pub reserved: Lsn,
     /// Where to begin.
@@ -86,6 +89,11 @@ impl Task {
         let stored = last_end_before(&archive, &chain, reserved).await?;
         let gaps = archive.gaps().await?.records;
         let goal = past_gaps(&chain, &gaps, goal(stored, reserved, followed));
+        let hole = match stored {
+            Some(stored) => left_out(&archive, &chain, stored, &gaps).await?.filter(|hole| hole.start < goal),
+            None => None,
+        };
+        let goal = hole.as_ref().map_or(goal, |hole| hole.start);
         let begin = begin_at(&chain, goal, archive.segment_size());
         let follows = last_record_before(&archive, &chain, begin).await?;
         self.describe(connection, identity, &archive, &chain).await?;
@@ -101,7 +109,7 @@ impl Task {
         let status_every = status_every(&connection.show("wal_sender_timeout").await?);
         let new_from = stored.is_none().then_some(identity.flushed);
         let server = connection.server().to_owned();
-        Ok(Plan { archive, chain, goal, reserved, begin, follows, server, info: info.clone(), new_from, status_every })
+        Ok(Plan { archive, chain, goal, hole, reserved, begin, follows, server, info: info.clone(), new_from, status_every })
     }
 
     /// The archive of the cluster that was reached, if it is one that the repository knows under this name.

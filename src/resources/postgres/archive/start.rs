@@ -1,13 +1,17 @@
 //! Where streaming goes on: found from what is stored and from what the slot holds back, because the agent remembers nothing.
 //!
 //! Where the slot's position is stored, streaming goes on there: what lies stored behind it is compared with what comes. Where it is
-//! not, streaming goes on from the last WAL that is stored before it, because the server may still have what lies between.
+//! not, streaming goes on from the last WAL that is stored before it, because the server may still have what lies between. So it may of
+//! what was on its way together with that, and did not arrive.
+
+use std::ops::Range;
 
 use super::chain::{Branch, Chain};
 use super::coverage::stored_through;
 use super::piece::piece_start;
+use super::uploader::TOGETHER_BYTES_MAX;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId};
-use crate::repository::{Result, WalArchive};
+use crate::repository::{Gap, Result, WalArchive};
 
 /// Stored WAL that is not in the server's history: its timeline was left before it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +62,35 @@ async fn last_end_on(archive: &WalArchive, branch: Branch, limit: Lsn) -> Result
             return Ok(Some(end.min(branch.limit())));
         }
         before = number;
+    }
+}
+
+/// What is missing shortly before the end of what is stored, `stored`, and is no gap that is known, nor removed by retention.
+///
+/// Several pieces are on their way at once. Where the agent is killed, a later one may be stored, and an earlier one not. The slot holds
+/// that one back; after a failover the slot of the new primary does not.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn left_out(archive: &WalArchive, chain: &Chain, stored: Lsn, gaps: &[Gap]) -> Result<Option<Range<Lsn>>> {
+    let branch = chain.at(Lsn(stored.0.saturating_sub(1)));
+    let Some(hole) = hole_before(archive, branch, stored).await? else { return Ok(None) };
+    let horizon = archive.horizons().await?.get(&branch.timeline).copied().unwrap_or_default();
+    let is_known = hole.start < horizon || gaps.iter().any(|gap| gap.cuts(branch.timeline, &hole));
+    Ok(Some(hole).filter(|_| !is_known))
+}
+
+async fn hole_before(archive: &WalArchive, branch: Branch, stored: Lsn) -> Result<Option<Range<Lsn>>> {
+    let size = archive.segment_size();
+    let earliest = branch.begin.max(Lsn(stored.0.saturating_sub(TOGETHER_BYTES_MAX + 1)));
+    let mut from = SegmentNumber::containing(earliest, size).start(size);
+    loop {
+        let found = stored_through(archive, branch.timeline, from..stored).await?;
+        match found.resumes {
+            // What is stored begins there.
+            Some(resumes) if found.end == from => from = resumes,
+            resumes => return Ok(resumes.map(|resumes| found.end..resumes)),
+        }
     }
 }
 

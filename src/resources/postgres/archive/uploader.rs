@@ -18,6 +18,8 @@ use crate::sys::places::{Place, free_place_for, is_place_for, place_for};
 
 /// The most plain bytes on their way to the store.
 const BYTES_MAX: usize = 32 << 20;
+/// The same as a distance between positions.
+pub(super) const TOGETHER_BYTES_MAX: u64 = 32 << 20;
 /// The most objects on their way.
 const TASKS_MAX: usize = 8;
 /// So long one put may take; then it counts as failed. 16 MiB in this time are half a megabit per second.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::codec::Compression;
 use crate::pg::{SystemId, WalFileName};
-use crate::repository::{Lineage, NewLineage, Repository, ResourceKind, ResourceName, Slice, WalAbout, WalSource};
+use crate::repository::{GapCause, Lineage, NewLineage, Repository, ResourceKind, ResourceName, Slice, WalAbout, WalSource};
 use crate::storage::FileStore;
 use crate::sys::clock;
 
@@ -119,6 +119,28 @@ async fn a_switch_on_a_segment_boundary_is_passed() {
     scene.slice(2, 5, 0..10).await;
     assert_eq!(scene.end(&chain, 5 * MB).await, Some(5 * MB + 10));
     assert_eq!(scene.end(&chain, 6 * MB).await, Some(5 * MB + 10));
+}
+
+#[tokio::test]
+async fn what_was_on_its_way_with_the_last_and_did_not_arrive_is_asked_for() {
+    let scene = Scene::new().await;
+    let missing = async |chain: &Chain, stored: u64, gaps: &[Gap]| {
+        let hole = left_out(&scene.archive, chain, Lsn(stored), gaps).await.unwrap();
+        hole.map(|hole| (hole.start.0, hole.end.0))
+    };
+    scene.segments(1, 3..6).await;
+    scene.slice(1, 6, 0..100).await;
+    assert_eq!(missing(&first(), 6 * MB + 100, &[]).await, None, "what is stored begins somewhere");
+    scene.segments(1, 7..9).await;
+    let hole = (6 * MB + 100, 7 * MB);
+    assert_eq!(missing(&first(), 9 * MB, &[]).await, Some(hole));
+    assert_eq!(missing(&promoted(9 * MB), 9 * MB, &[]).await, Some(hole), "of the old timeline");
+    assert_eq!(missing(&promoted(6 * MB + 100), 6 * MB + 100, &[]).await, None, "it was left before");
+    let (timeline, start, end, cause) = (TimelineId(1), Lsn(hole.0), Lsn(hole.1), GapCause::NotStored);
+    let known = Gap { timeline, start, end, cause, noticed_at: clock::now() };
+    assert_eq!(missing(&first(), 9 * MB, &[known]).await, None, "it was looked for, or waited for long");
+    scene.segments(1, 60..70).await;
+    assert_eq!(missing(&first(), 70 * MB, &[]).await, None, "so much is never on its way together");
 }
 
 #[tokio::test]
