@@ -7,7 +7,7 @@ use super::chain::Chain;
 use super::known::Known;
 use super::report::Report;
 use super::slicing::SliceRule;
-use super::start::{Begin, begin_at, find_fork, last_end_before, left_out};
+use super::start::{Begin, begin_at, begin_first_at, find_fork, last_end_before, left_out};
 use super::{Error, NotJoined, Result, joins, setting, slot};
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, TimelineId, WalFileName};
@@ -94,7 +94,10 @@ impl Task {
             None => None,
         };
         let goal = hole.as_ref().map_or(goal, |hole| hole.start);
-        let begin = begin_at(&chain, goal, archive.segment_size());
+        let begin = match stored {
+            Some(_) => begin_at(&chain, goal, archive.segment_size()),
+            None => begin_first_at(&chain, goal, archive.segment_size()),
+        };
         let follows = last_record_before(&archive, &chain, begin).await?;
         self.describe(connection, identity, &archive, &chain).await?;
         tracing::info!(

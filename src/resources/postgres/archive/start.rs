@@ -113,5 +113,11 @@ pub(super) fn begin_at(chain: &Chain, lsn: Lsn, size: SegmentSize) -> Begin {
     Begin { timeline: branch.timeline, lsn }
 }
 
+/// The same where nothing is stored yet: the whole segment, which the slot holds back as a whole. Nothing counts that does not begin with
+/// its segment, and a backup of a standby can begin in this one.
+pub(super) fn begin_first_at(chain: &Chain, lsn: Lsn, size: SegmentSize) -> Begin {
+    Begin { lsn: SegmentNumber::containing(lsn, size).start(size), ..begin_at(chain, lsn, size) }
+}
+
 #[cfg(test)]
 mod tests;

@@ -158,6 +158,7 @@ async fn a_dead_fork_is_noticed_and_not_followed() {
 fn a_large_segment_is_continued_at_a_piece_and_a_timeline_begins_with_its_segment() {
     let size = SegmentSize::try_from(64 * MB).unwrap();
     assert_eq!(begin_at(&first(), Lsn(150 * MB), size).lsn, Lsn(144 * MB));
+    assert_eq!(begin_first_at(&first(), Lsn(150 * MB), size).lsn, Lsn(128 * MB), "or no backup of a standby could begin in it");
     let chain = promoted(150 * MB);
     assert_eq!(begin_at(&chain, Lsn(150 * MB), size), Begin { timeline: TimelineId(2), lsn: Lsn(128 * MB) });
     assert_eq!(begin_at(&chain, Lsn(149 * MB), size), Begin { timeline: TimelineId(1), lsn: Lsn(144 * MB) });
