@@ -65,21 +65,26 @@ async fn last_end_on(archive: &WalArchive, branch: Branch, limit: Lsn) -> Result
     }
 }
 
-/// What is missing shortly before the end of what is stored, `stored`, and is no gap that is known, nor removed by retention.
-///
-/// Several pieces are on their way at once. Where the agent is killed, a later one may be stored, and an earlier one not. The slot holds
-/// that one back; after a failover the slot of the new primary does not.
+/// What is missing in what is stored before `stored`, and is no gap that is known, nor removed by retention: shortly before, or where the
+/// timeline began.
 ///
 /// # Errors
 /// When the store fails.
 pub(super) async fn left_out(archive: &WalArchive, chain: &Chain, stored: Lsn, gaps: &[Gap]) -> Result<Option<Range<Lsn>>> {
     let branch = chain.at(Lsn(stored.0.saturating_sub(1)));
-    let Some(hole) = hole_before(archive, branch, stored).await? else { return Ok(None) };
-    let horizon = archive.horizons().await?.get(&branch.timeline).copied().unwrap_or_default();
-    let is_known = hole.start < horizon || gaps.iter().any(|gap| gap.cuts(branch.timeline, &hole));
+    let hole = match hole_before(archive, branch, stored).await? {
+        Some(hole) => Some(hole),
+        None => hole_at_switch(archive, chain, branch).await?,
+    };
+    let Some(hole) = hole else { return Ok(None) };
+    let timeline = chain.at(hole.start).timeline;
+    let horizon = archive.horizons().await?.get(&timeline).copied().unwrap_or_default();
+    let is_known = hole.start < horizon || gaps.iter().any(|gap| gap.cuts(timeline, &hole));
     Ok(Some(hole).filter(|_| !is_known))
 }
 
+/// Several pieces are on their way at once. Where the agent is killed, a later one may be stored, and an earlier one not. The slot holds
+/// that one back; after a failover the slot of the new primary does not.
 async fn hole_before(archive: &WalArchive, branch: Branch, stored: Lsn) -> Result<Option<Range<Lsn>>> {
     let size = archive.segment_size();
     let earliest = branch.begin.max(Lsn(stored.0.saturating_sub(TOGETHER_BYTES_MAX + 1)));
@@ -92,6 +97,20 @@ async fn hole_before(archive: &WalArchive, branch: Branch, stored: Lsn) -> Resul
             resumes => return Ok(resumes.map(|resumes| found.end..resumes)),
         }
     }
+}
+
+/// `archive_command` stores the new timeline also while nobody streams the rest of the old one, and of a timeline's first pieces too a later
+/// one may have been stored alone. What the parents wrote to the segment of the switch stands in the child's copy of it.
+async fn hole_at_switch(archive: &WalArchive, chain: &Chain, branch: Branch) -> Result<Option<Range<Lsn>>> {
+    if !branch.begin.is_valid() {
+        return Ok(None);
+    }
+    let size = archive.segment_size();
+    let copied = SegmentName::new(branch.timeline, SegmentNumber::containing(branch.begin, size), size);
+    let first = archive.list_from(copied, 1).await?.into_iter().next().and_then(|stored| stored.object.segment()?.number(size));
+    let Some(parents_end) = last_end_before(archive, chain, Lsn(branch.begin.0 - 1)).await? else { return Ok(None) };
+    let hole = first.map(|first| parents_end.min(branch.begin)..first.start(size));
+    Ok(hole.filter(|hole| hole.start < hole.end))
 }
 
 /// Where the stream is asked to begin.

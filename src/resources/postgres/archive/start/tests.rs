@@ -49,6 +49,11 @@ impl Scene {
         self.archive.put_slice(&slice, Bytes::from_static(b"slice"), &Self::about()).await.unwrap();
     }
 
+    async fn missing(&self, chain: &Chain, stored: u64, gaps: &[Gap]) -> Option<(u64, u64)> {
+        let hole = left_out(&self.archive, chain, Lsn(stored), gaps).await.unwrap();
+        hole.map(|hole| (hole.start.0, hole.end.0))
+    }
+
     async fn end(&self, chain: &Chain, reserved: u64) -> Option<u64> {
         last_end_before(&self.archive, chain, Lsn(reserved)).await.unwrap().map(|end| end.0)
     }
@@ -122,25 +127,36 @@ async fn a_switch_on_a_segment_boundary_is_passed() {
 }
 
 #[tokio::test]
+async fn what_nobody_stored_of_the_old_timeline_is_asked_for_though_the_new_one_is_stored() {
+    let scene = Scene::new().await;
+    let chain = promoted(7 * MB + 300);
+    scene.segments(2, 7..9).await;
+    assert_eq!(scene.missing(&chain, 9 * MB, &[]).await, None, "nothing of the old one is stored");
+    scene.segments(1, 3..5).await;
+    scene.slice(1, 5, 0..100).await;
+    assert_eq!(scene.missing(&chain, 9 * MB, &[]).await, Some((5 * MB + 100, 7 * MB)));
+    scene.segments(1, 5..7).await;
+    assert_eq!(scene.missing(&chain, 9 * MB, &[]).await, None, "the rest is in the copy with which the new one begins");
+    let chain = promoted(6 * MB + 300);
+    assert_eq!(scene.missing(&chain, 9 * MB, &[]).await, Some((6 * MB + 300, 7 * MB)), "that copy itself");
+}
+
+#[tokio::test]
 async fn what_was_on_its_way_with_the_last_and_did_not_arrive_is_asked_for() {
     let scene = Scene::new().await;
-    let missing = async |chain: &Chain, stored: u64, gaps: &[Gap]| {
-        let hole = left_out(&scene.archive, chain, Lsn(stored), gaps).await.unwrap();
-        hole.map(|hole| (hole.start.0, hole.end.0))
-    };
     scene.segments(1, 3..6).await;
     scene.slice(1, 6, 0..100).await;
-    assert_eq!(missing(&first(), 6 * MB + 100, &[]).await, None, "what is stored begins somewhere");
+    assert_eq!(scene.missing(&first(), 6 * MB + 100, &[]).await, None, "what is stored begins somewhere");
     scene.segments(1, 7..9).await;
     let hole = (6 * MB + 100, 7 * MB);
-    assert_eq!(missing(&first(), 9 * MB, &[]).await, Some(hole));
-    assert_eq!(missing(&promoted(9 * MB), 9 * MB, &[]).await, Some(hole), "of the old timeline");
-    assert_eq!(missing(&promoted(6 * MB + 100), 6 * MB + 100, &[]).await, None, "it was left before");
+    assert_eq!(scene.missing(&first(), 9 * MB, &[]).await, Some(hole));
+    assert_eq!(scene.missing(&promoted(9 * MB), 9 * MB, &[]).await, Some(hole), "of the old timeline");
+    assert_eq!(scene.missing(&promoted(6 * MB + 100), 6 * MB + 100, &[]).await, None, "it was left before");
     let (timeline, start, end, cause) = (TimelineId(1), Lsn(hole.0), Lsn(hole.1), GapCause::NotStored);
     let known = Gap { timeline, start, end, cause, noticed_at: clock::now() };
-    assert_eq!(missing(&first(), 9 * MB, &[known]).await, None, "it was looked for, or waited for long");
+    assert_eq!(scene.missing(&first(), 9 * MB, &[known]).await, None, "it was looked for, or waited for long");
     scene.segments(1, 60..70).await;
-    assert_eq!(missing(&first(), 70 * MB, &[]).await, None, "so much is never on its way together");
+    assert_eq!(scene.missing(&first(), 70 * MB, &[]).await, None, "so much is never on its way together");
 }
 
 #[tokio::test]
