@@ -146,7 +146,7 @@ impl Receiver {
             Ok(stream) => Ok(Begun::Streaming(Box::new((plan, known, stream)))),
             Err(Error::Server(error)) if matches!(error.failure(), Failure::SlotLost) => self.replace_slot(&plan).await,
             Err(Error::Server(error)) if is_removed(&error) => {
-                self.task.record_gap(&plan, error).await?;
+                self.task.record_gap(&plan, plan.goal, error).await?;
                 Ok(Begun::Mended(None))
             }
             Err(error) => Err(error),
@@ -221,7 +221,12 @@ impl Receiver {
                 tracing::info!(%resource, "the server has shut down");
                 self.rescue(&mut inflow, &plan, stop).await?;
             }
-            Err(Error::Server(error)) if is_removed(&error) => self.task.record_gap(&plan, error).await?,
+            Err(Error::Server(error)) if is_removed(&error) => {
+                drop(stream);
+                // Of what came before that the server may have nothing any more.
+                self.rescue(&mut inflow, &plan, stop).await?;
+                self.task.record_gap(&plan, plan.goal.max(inflow.stored()), error).await?;
+            }
             Err(error @ Error::StoreBehind) => {
                 tracing::warn!(%resource, "{error}");
                 drop(stream);
