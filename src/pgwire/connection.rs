@@ -30,6 +30,8 @@ pub(super) struct Connection<S> {
     deadline: Duration,
     parameters: BTreeMap<String, String>,
     ready: bool,
+    /// Something was put, and it is not known to be sent.
+    unsent: bool,
     write_failure: Option<String>,
 }
 
@@ -46,6 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             deadline,
             parameters: BTreeMap::new(),
             ready: false,
+            unsent: false,
             write_failure: None,
         }
     }
@@ -157,7 +160,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// connection, the reason, is still to be read (fe-misc.c `pqSendSome` does the same).
     pub(super) async fn flush(&mut self, doing: &str) -> Result<()> {
         let deadline = self.deadline;
-        match tokio::time::timeout(deadline, self.flush_stream()).await {
+        self.unsent = true;
+        let flushed = tokio::time::timeout(deadline, self.flush_stream()).await;
+        self.unsent = false;
+        match flushed {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 self.outgoing.clear();
@@ -175,6 +181,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         self.stream.flush().await
+    }
+
+    /// Sends what a flush that was cancelled has left.
+    pub(super) async fn flush_rest(&mut self, doing: &str) -> Result<()> {
+        if self.unsent { self.flush(doing).await } else { Ok(()) }
     }
 
     /// Puts a message and sends it.

@@ -149,6 +149,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WalStream<S> {
             if self.state == State::Finished {
                 return Ok(WalEvent::Closed);
             }
+            // The answer to the end of a timeline, above all, without which the server waits.
+            self.replication.connection.flush_rest(&self.doing).await?;
             let wait = self.silence.wait(crate::sys::clock::instant());
             match tokio::time::timeout(wait, self.replication.connection.receive(&self.doing)).await {
                 Ok(frame) => {

@@ -1,9 +1,12 @@
+use std::time::Duration;
+
 use bytes::BufMut;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf};
+use tokio::time::timeout;
 
 use super::*;
-use crate::pgwire::Error;
-use crate::pgwire::fake::{complete, connection, copy_both, description, error, message, ready, row};
+use crate::pgwire::fake::{DEADLINE, complete, connection, copy_both, description, error, login, message, ready, row, welcome};
+use crate::pgwire::{Error, startup};
 
 const START: Lsn = Lsn(0x100_0000);
 
@@ -109,6 +112,36 @@ async fn the_end_of_a_timeline_is_reported_when_the_server_is_ready_again() {
 
     let mut stream = begin(&end).await.expect("a stream that ends at once");
     assert_eq!(stream.next().await.expect("an event"), event);
+}
+
+/// A stream from a server that says all this and takes in only so many bytes, and what it hears.
+async fn begin_within(room: usize, says: &[u8]) -> (WalStream<DuplexStream>, ReadHalf<DuplexStream>) {
+    let (client, server) = tokio::io::duplex(room);
+    let (hears, mut speaks) = tokio::io::split(server);
+    let says = [welcome("18.0").as_slice(), says].concat();
+    tokio::spawn(async move { speaks.write_all(&says).await });
+    let connection = startup::log_in(client, "fake", &login(None), None, DEADLINE).await.expect("let in");
+    let connection = ReplicationConnection::new(connection).expect("a version");
+    (connection.start_replication(None, START, TimelineId::FIRST).await.expect("a stream"), hears)
+}
+
+#[tokio::test]
+async fn the_answer_to_the_end_of_a_timeline_is_not_lost_with_a_wait_that_is_cancelled() {
+    let end = [description(), row(&[Some("2"), Some("0/1000003")]), complete("START_STREAMING"), ready()].concat();
+    let says = [copy_both(), message(b'c', b""), end].concat();
+    let mut heard = vec![0; 1 << 16];
+    let (_stream, mut hears) = begin_within(heard.len(), &says).await;
+    // What the client says before; then there is no room for the answer.
+    let room = hears.read(&mut heard).await.expect("what was said");
+    let (mut stream, mut hears) = begin_within(room, &says).await;
+    let cancelled = timeout(Duration::from_millis(100), stream.next()).await;
+    assert!(cancelled.is_err(), "the answer waits: {cancelled:?}");
+    hears.read_exact(&mut heard[..room]).await.expect("what was said before");
+    let event = WalEvent::TimelineEnd { next_timeline: TimelineId(2), start: Lsn(0x100_0003) };
+    assert_eq!(stream.next().await.expect("an event"), event);
+    let mut answer = [0; 5];
+    timeout(DEADLINE, hears.read_exact(&mut answer)).await.expect("an answer").expect("a connection");
+    assert_eq!(answer, *b"c\0\0\0\x04");
 }
 
 #[tokio::test]
