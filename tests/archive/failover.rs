@@ -169,6 +169,25 @@ fn a_standby_that_has_what_was_confirmed_is_followed_and_nothing_is_lost() {
     assert_eq!(Checksums::of(&new), Checksums::of(&pair.standby));
 }
 
+/// Whoever looks after failovers may keep a slot on the standby that follows the primary's.
+#[test]
+fn a_slot_that_the_promoted_standby_had_before_leads_to_its_new_timeline() {
+    let pair = Pair::start("holdfast");
+    pair.primary.sql("CHECKPOINT");
+    pair.standby.wait_for_replay_of(&pair.primary, DEADLINE);
+    pair.standby.sql("CHECKPOINT");
+    // It stands in the segment in which the standby is promoted, as a rule, and what the agent has stored of that goes further.
+    pair.standby.sql("SELECT pg_create_physical_replication_slot('holdfast', true)");
+    let confirmed = pair.fail_over(Standby::Behind);
+    pair.agent_follows();
+    let fork = switch_of(&pair.standby, 2);
+    assert!(confirmed.iter().any(|mark| mark.flushed > fork), "the standby was behind");
+    assert_eq!(pair.gaps(), 0);
+    let scratch = Scratch::new();
+    let new = pair.restored(&scratch, "new", &[]);
+    assert_eq!(Checksums::of(&new), Checksums::of(&pair.standby));
+}
+
 #[test]
 fn what_the_promoted_standby_has_of_the_old_timeline_is_stored_from_there() {
     let pair = Pair::start("holdfast");
