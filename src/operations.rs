@@ -6,6 +6,7 @@ pub mod expire;
 pub mod keys;
 pub mod prepare;
 pub mod resources;
+pub mod running_backup;
 pub mod status;
 pub mod upkeep;
 pub mod verify;

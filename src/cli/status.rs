@@ -9,6 +9,7 @@ use super::output::seconds;
 use super::{Context, Outcome, exit, live};
 use crate::agent::AgentStatus;
 use crate::operations::resources::{ResourceStatus, resource_status};
+use crate::operations::running_backup::{self, RunningBackup};
 use crate::operations::status::{ClusterStatus, Noted, cluster_status};
 use crate::operations::upkeep::{UpkeepStatus, upkeep_status};
 use crate::operations::windows::Window;
@@ -95,7 +96,10 @@ fn resource_lines(status: &ResourceStatus) -> Vec<String> {
             lines.push(format!("  recoverable to {}", seconds(time)));
             lines.push(format!("  backups: {}, the newest {id}", status.backups));
         }
-        _ => lines.push(format!("  NOT RECOVERABLE: there is no backup; run 'holdfast backup {}'", status.resource)),
+        _ => lines.push(not_recoverable("there is no backup", &status.resource, status.running_backup.as_ref())),
+    }
+    if status.newest_backup.is_some() {
+        lines.extend(status.running_backup.as_ref().map(|running| format!("  {running}")));
     }
     lines.extend(status.damaged.iter().map(|record| format!("  {}", damaged(record).replace('\n', "\n  "))));
     lines
@@ -105,20 +109,21 @@ fn cluster_lines(cluster: &ClusterStatus) -> Vec<String> {
     let mut lines = vec![format!("{} (system identifier {})", cluster.resource, cluster.system_id)];
     if cluster.windows.is_empty() {
         let why = if cluster.backups == 0 { "there is no base backup" } else { "no base backup has all the WAL that it needs" };
-        lines.push(format!("  NOT RECOVERABLE: {why}; run 'holdfast backup {}'", cluster.resource));
+        lines.push(not_recoverable(why, &cluster.resource, cluster.running_backup.as_ref()));
     }
     lines.extend(cluster.windows.iter().map(window_line));
     if let Some(newest) = cluster.newest_timeline.filter(|_| !cluster.windows.is_empty() && cluster.present().is_none()) {
-        lines.push(format!(
-            "  TIMELINE {newest} IS NOT RECOVERABLE: no base backup leads to it; run 'holdfast backup {}'",
-            cluster.resource
-        ));
+        let wanted = running_backup::wanted(&cluster.resource, cluster.running_backup.as_ref());
+        lines.push(format!("  TIMELINE {newest} IS NOT RECOVERABLE: no base backup leads to it; {wanted}"));
     }
     if let Some(commit) = cluster.last_commit {
         lines.push(format!("  last commit stored: {}", seconds(commit)));
     }
     if let Some(backup) = &cluster.newest_backup {
         lines.push(format!("  backups: {}, the newest {} of {}", cluster.backups, backup.id, seconds(backup.finished_at)));
+    }
+    if cluster.present().is_some() {
+        lines.extend(cluster.running_backup.as_ref().map(|running| format!("  {running}")));
     }
     lines.extend(cluster.gaps.iter().map(gap_line));
     lines.extend(cluster.conflicts.iter().map(conflict_line));
@@ -129,6 +134,12 @@ fn cluster_lines(cluster: &ClusterStatus) -> Vec<String> {
     let proven = if cluster.windows.is_empty() { "looked at" } else { "proven" };
     lines.push(format!("  {proven} at {}", seconds(cluster.proven_at)));
     lines
+}
+
+/// That nothing can be restored, and what to do; not for ever, where a backup is being taken.
+fn not_recoverable(why: &str, resource: &ResourceName, running: Option<&RunningBackup>) -> String {
+    let yet = if running.is_some() { " YET" } else { "" };
+    format!("  NOT RECOVERABLE{yet}: {why}; {}", running_backup::wanted(resource, running))
 }
 
 fn upkeep_lines(upkeep: &UpkeepStatus) -> Vec<String> {

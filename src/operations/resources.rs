@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::running_backup::{RunningBackup, running_backup};
 use crate::repository::{BackupId, Damaged, Repository, ResourceName, Result};
 
 /// What the repository has of a resource.
@@ -14,6 +15,8 @@ pub struct ResourceStatus {
     pub backups: usize,
     /// The newest of them.
     pub newest_backup: Option<BackupId>,
+    /// The one that is being taken.
+    pub running_backup: Option<RunningBackup>,
     /// The moment that it brings back: when it was begun.
     pub recoverable_to: Option<Timestamp>,
     /// Catalog entries that cannot be read.
@@ -31,6 +34,7 @@ pub async fn resource_status(repository: &Repository, resource: &ResourceName) -
         resource: resource.clone(),
         backups: listed.records.len(),
         newest_backup: newest.map(|backup| backup.id.clone()),
+        running_backup: running_backup(repository, resource).await,
         recoverable_to: newest.map(|backup| backup.started_at),
         damaged: listed.damaged,
     })

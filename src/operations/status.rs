@@ -6,6 +6,7 @@ use std::ops::Range;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::running_backup::{RunningBackup, running_backup};
 use super::windows::{BackupFacts, TimelineFacts, Window, newest_stored, windows};
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId, WalFileName};
@@ -35,6 +36,8 @@ pub struct ClusterStatus {
     pub backups: usize,
     /// The newest of them.
     pub newest_backup: Option<BackupEntry>,
+    /// The one that is being taken.
+    pub running_backup: Option<RunningBackup>,
     /// WAL that was lost.
     pub gaps: Vec<Noted<Gap>>,
     /// WAL that was refused because it contradicts what is stored.
@@ -117,6 +120,7 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
         last_commit,
         backups: backups.len(),
         newest_backup: backups.last().cloned(),
+        running_backup: running_backup(repository, resource).await,
         gaps: noted.gaps,
         conflicts: noted.conflicts,
         damaged,

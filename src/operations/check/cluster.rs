@@ -4,6 +4,7 @@ use super::objectives::check_rpo;
 use super::server::{Server, check_server};
 use super::{Finding, Level};
 use crate::config::Postgres;
+use crate::operations::running_backup;
 use crate::operations::status::{ClusterStatus, Noted, cluster_status};
 use crate::operations::windows::Window;
 use crate::pg::{Lsn, TimelineId};
@@ -191,7 +192,7 @@ fn judge_records(object: &str, status: &ClusterStatus) -> Vec<Finding> {
 }
 
 fn judge_windows(object: &str, status: &ClusterStatus, server: Option<Lsn>) -> Vec<Finding> {
-    let backup = format!("run 'holdfast backup {object}'");
+    let backup = running_backup::wanted(&status.resource, status.running_backup.as_ref());
     let bad = |level, found: String, hint: &str| vec![Finding::bad(level, object, found, Some(hint.to_owned()))];
     if status.newest_backup.is_none() {
         return bad(Level::Critical, "there is no base backup: nothing can be restored".to_owned(), &backup);
@@ -222,4 +223,42 @@ fn judge_windows(object: &str, status: &ClusterStatus, server: Option<Lsn>) -> V
         findings.extend(bad(Level::Critical, found, "see 'holdfast status' and the agent's log"));
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operations::running_backup::RunningBackup;
+    use crate::pg::SystemId;
+
+    fn without_a_backup(running_backup: Option<RunningBackup>) -> ClusterStatus {
+        ClusterStatus {
+            resource: "postgres/main".parse().expect("a name"),
+            system_id: SystemId(7),
+            proven_at: "2026-11-22T07:16:00Z".parse().expect("a time"),
+            windows: Vec::new(),
+            newest_timeline: Some(TimelineId::FIRST),
+            last_commit: None,
+            backups: 0,
+            newest_backup: None,
+            running_backup,
+            gaps: Vec::new(),
+            conflicts: Vec::new(),
+            damaged: Vec::new(),
+            missing_histories: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_to_take_the_backup_that_is_being_taken() {
+        let hint = |running| {
+            let findings = judge_windows("postgres/main", &without_a_backup(running), None);
+            assert_eq!(findings.iter().map(|finding| finding.level).collect::<Vec<_>>(), [Level::Critical]);
+            findings.into_iter().find_map(|finding| finding.hint).expect("a hint")
+        };
+        assert_eq!(hint(None), "run 'holdfast backup postgres/main'");
+        let id = "20261122T071500Z-0A00002800".parse().expect("an id");
+        let said = hint(Some(RunningBackup { id, since: None, by: "process 7 on db1".to_owned() }));
+        assert_eq!(said, "wait until it is listed: backup 20261122T071500Z-0A00002800 is being taken by process 7 on db1");
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::{Finding, Level};
 use crate::operations::resources::resource_status;
+use crate::operations::running_backup;
 use crate::repository::{Damaged, Repository};
 use crate::resources::Resource;
 
@@ -31,7 +32,7 @@ async fn check_stored(repository: &Repository, resource: &dyn Resource) -> Vec<F
     let newest = match status.recoverable_to {
         Some(time) => Finding::ok(&object, format!("can be brought back as it was at {time}")),
         None => {
-            let hint = Some(format!("run 'holdfast backup {object}'"));
+            let hint = Some(running_backup::wanted(resource.name(), status.running_backup.as_ref()));
             Finding::bad(Level::Critical, &object, "there is no backup: nothing can be brought back", hint)
         }
     };
