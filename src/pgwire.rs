@@ -37,6 +37,6 @@ pub use names::{ServerVersion, SlotName, SlotNameError};
 pub use query::{ResultSet, Row};
 pub use replication::{ReplicationConnection, SystemIdentity, TimelineHistoryFile};
 pub use slot::{ReservedWal, SlotKind, SlotPosition};
-pub use sql::{SlotState, SqlConnection, WalStatus};
+pub use sql::{SlotHolder, SlotState, SqlConnection, WalStatus};
 pub use stream::Stream;
 pub use wal_stream::{Status, WalEvent, WalStream};

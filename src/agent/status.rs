@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::scheduler::{JobStatus, KeptStatus};
+use crate::repository::ResourceName;
 use crate::resources::postgres::archive::ReceiverStatus;
 
 /// The state of the agent.
@@ -57,6 +58,12 @@ impl AgentStatus {
             jobs,
             kept,
         }
+    }
+
+    /// How the WAL of a cluster comes in, if it is streamed.
+    #[must_use]
+    pub fn receiver(&self, resource: &ResourceName) -> Option<&ReceiverStatus> {
+        self.clusters.iter().find(|receiver| receiver.resource == resource.to_string())
     }
 
     /// Whether everything does its work.

@@ -46,9 +46,14 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
         let resources: Vec<ResourceName> = config.resources().collect();
         findings.extend(check_encryption(repository, &resources, &config.encryption.identity_files).await);
     }
+    // Whose it is cannot be told where the repository cannot be reached.
+    let url = repository.as_ref().map(|repository| repository.store().url());
+    let agent = live::status(config.agent.listen, url.as_deref()).await;
     for (resource, cluster) in config.clusters() {
         if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) {
-            findings.extend(check_cluster(repository.as_ref(), &resource, cluster).await);
+            let ours = agent.as_ref().ok().filter(|_| repository.is_some());
+            let receiver = ours.and_then(|agent| agent.receiver(&resource));
+            findings.extend(check_cluster(repository.as_ref(), &resource, cluster, receiver).await);
         }
     }
     for resource in resources::all(&config).iter().filter(|resource| resource.name().kind() != ResourceKind::Postgres) {
@@ -61,7 +66,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
             findings.extend(upkeep(repository, &config, &resource).await);
         }
     }
-    let said = agent(&config, repository.as_ref()).await.into_iter();
+    let said = said_by(&agent).into_iter();
     findings.extend(said.filter(|finding| options.resource.as_ref().is_none_or(|wanted| wanted.to_string() == finding.object)));
     let report = Report { level: worst(&findings), findings };
     context.output.result(&report, text);
@@ -94,11 +99,10 @@ fn text(report: &Report) -> String {
     report.findings.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// What the agent says of itself; whose it is cannot be told where the repository cannot be reached.
-async fn agent(config: &Config, repository: Option<&Repository>) -> Vec<Finding> {
-    let url = repository.map(|repository| repository.store().url());
-    match live::status(config.agent.listen, url.as_deref()).await {
-        Ok(agent) => from_agent(&agent),
+/// What the agent says of itself.
+fn said_by(agent: &Result<AgentStatus, Silence>) -> Vec<Finding> {
+    match agent {
+        Ok(agent) => from_agent(agent),
         Err(Silence::Nobody) => Vec::new(),
         Err(stranger) => vec![Finding::bad(Level::Warning, "agent", stranger.to_string(), Some(Silence::HINT.to_owned()))],
     }

@@ -68,8 +68,7 @@ pub(super) fn lines(agent: &Result<AgentStatus, Silence>, resource: &ResourceNam
             return vec![format!("  NO WORD OF THE AGENT: {stranger}; {}", Silence::HINT)];
         }
     };
-    let receiver = agent.clusters.iter().find(|receiver| receiver.resource == resource.to_string());
-    receiver.map(receiver_lines).unwrap_or_default()
+    agent.receiver(resource).map(receiver_lines).unwrap_or_default()
 }
 
 fn receiver_lines(receiver: &ReceiverStatus) -> Vec<String> {

@@ -18,7 +18,7 @@ use super::names::ServerVersion;
 use super::role::ServerRole;
 use super::{ServerMessage, Stream};
 use carrier::AsTls;
-pub use slot::{SlotState, WalStatus};
+pub use slot::{SlotHolder, SlotState, WalStatus};
 
 /// How long one statement may take, unless another limit is given.
 const STATEMENT_DEADLINE: Duration = Duration::from_mins(1);

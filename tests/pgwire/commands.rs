@@ -52,6 +52,7 @@ fn a_slot_holds_wal_from_its_creation_on() {
         let client = sql(&cluster.conninfo()).await;
         let state = client.replication_slot(&name).await.expect("an answer").expect("a slot");
         assert_eq!((state.physical, state.active, state.restart_lsn), (true, false, Some(restart_lsn)));
+        assert_eq!(state.holder, None);
         assert_eq!(state.wal_status, Some(WalStatus::Reserved));
         assert_eq!(client.replication_slot(&slot("other")).await.expect("an answer"), None);
 

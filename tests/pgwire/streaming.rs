@@ -61,6 +61,9 @@ fn the_slot_follows_the_flush_position() {
         let client = sql(&cluster.conninfo()).await;
         let state = client.replication_slot(&slot()).await.expect("an answer").expect("a slot");
         assert_eq!((state.restart_lsn, state.active), (Some(flushed), true));
+        let holder = state.holder.expect("somebody holds it");
+        let statement = format!("SELECT backend_type FROM pg_stat_activity WHERE pid = {}", holder.pid);
+        assert_eq!(cluster.sql(&statement).trim(), "walsender", "{holder}");
         let statement = "SELECT replay_lsn::text AS replayed FROM pg_stat_replication WHERE flush_lsn IS NOT NULL";
         let row = client.query_one("looking", statement, &[]).await.expect("one receiver");
         assert_eq!(client.get::<Option<&str>>("looking", &row, "replayed").expect("a value"), None, "nothing is applied");

@@ -8,8 +8,9 @@ use crate::operations::running_backup;
 use crate::operations::status::{ClusterStatus, Noted, cluster_status};
 use crate::operations::windows::Window;
 use crate::pg::{Lsn, TimelineId};
-use crate::pgwire::{ConnInfo, SlotName, SlotState, SqlConnection, SystemIdentity, WalStatus};
+use crate::pgwire::{ConnInfo, SlotHolder, SlotName, SlotState, SqlConnection, SystemIdentity, WalStatus};
 use crate::repository::{Conflict, Damaged, Gap, Repository, ResourceName};
+use crate::resources::postgres::archive::{ReceiverStatus, State};
 use crate::resources::postgres::source;
 
 /// How far what is stored may lie behind the server before that is worth a word, in bytes: two segments of the default size.
@@ -17,14 +18,19 @@ const BEHIND_BYTES_MAX: u64 = 32 << 20;
 /// So many files may wait for `archive_command` on a server that writes fast.
 const WAITING_MAX: i64 = 3;
 
-/// Looks at one cluster.
-pub async fn check_cluster(repository: Option<&Repository>, resource: &ResourceName, cluster: &Postgres) -> Vec<Finding> {
+/// Looks at one cluster. `receiver` is what an agent says of it, where one answers.
+pub async fn check_cluster(
+    repository: Option<&Repository>,
+    resource: &ResourceName,
+    cluster: &Postgres,
+    receiver: Option<&ReceiverStatus>,
+) -> Vec<Finding> {
     let object = resource.to_string();
     let (mut findings, server) = check_server(repository, resource, cluster).await;
     let mut told = None;
     if let Some(Server { info, .. }) = &server {
         if cluster.stream {
-            let (slot, reached) = check_slot(&object, &cluster.slot, info).await;
+            let (slot, reached) = check_slot(&object, &cluster.slot, info, receiver).await;
             findings.extend(slot);
             told = reached;
         }
@@ -41,7 +47,7 @@ pub async fn check_cluster(repository: Option<&Repository>, resource: &ResourceN
 }
 
 /// Whether the slot is there, in use and out of danger; and up to where the server was told through it that WAL is stored.
-async fn check_slot(object: &str, name: &str, info: &ConnInfo) -> (Vec<Finding>, Option<Lsn>) {
+async fn check_slot(object: &str, name: &str, info: &ConnInfo, receiver: Option<&ReceiverStatus>) -> (Vec<Finding>, Option<Lsn>) {
     let slot = match look_up_slot(name, info).await {
         Ok(slot) => slot,
         Err(error) => {
@@ -50,7 +56,7 @@ async fn check_slot(object: &str, name: &str, info: &ConnInfo) -> (Vec<Finding>,
         }
     };
     let told = slot.as_ref().filter(|slot| slot.active).and_then(|slot| slot.restart_lsn);
-    (judge_slot(object, name, slot.as_ref()), told)
+    (judge_slot(object, name, slot.as_ref(), receiver), told)
 }
 
 async fn look_up_slot(name: &str, info: &ConnInfo) -> Result<Option<SlotState>, source::Error> {
@@ -59,7 +65,7 @@ async fn look_up_slot(name: &str, info: &ConnInfo) -> Result<Option<SlotState>, 
     Ok(sql.replication_slot(&name).await?)
 }
 
-fn judge_slot(object: &str, name: &str, slot: Option<&SlotState>) -> Vec<Finding> {
+fn judge_slot(object: &str, name: &str, slot: Option<&SlotState>, receiver: Option<&ReceiverStatus>) -> Vec<Finding> {
     let critical = |found: String, hint: &str| vec![Finding::bad(Level::Critical, object, found, Some(hint.to_owned()))];
     let Some(slot) = slot else {
         return critical(format!("there is no replication slot '{name}'"), "run 'holdfast init'");
@@ -79,7 +85,25 @@ fn judge_slot(object: &str, name: &str, slot: Option<&SlotState>) -> Vec<Finding
         let hint = "the store is too slow or away: see 'holdfast status'; raise max_slot_wal_keep_size meanwhile";
         return critical(format!("the slot '{name}' is about to be lost"), hint);
     }
-    vec![Finding::ok(object, format!("WAL is streamed through the slot '{name}'"))]
+    vec![judge_holder(object, name, slot.holder.as_ref(), receiver)]
+}
+
+/// Whether it is the agent that streams from a slot in use. Its own word tells: it streams through this slot, or not at all; and while it
+/// streams it has no trouble with the server.
+fn judge_holder(object: &str, name: &str, holder: Option<&SlotHolder>, receiver: Option<&ReceiverStatus>) -> Finding {
+    let by = holder.map(|holder| format!(" by {holder}")).unwrap_or_default();
+    match receiver {
+        Some(ReceiverStatus { trouble: Some(_), .. }) => {
+            let found = format!("the slot '{name}' is in use{by}, and the agent does not stream");
+            let hint = "if that is a connection that the agent has lost, the server ends it within wal_sender_timeout; if not, stop it, or give \
+                        one of the two another slot";
+            Finding::bad(Level::Critical, object, found, Some(hint.to_owned()))
+        }
+        Some(ReceiverStatus { state: State::Streaming | State::Stalled, .. }) => {
+            Finding::ok(object, format!("WAL is streamed through the slot '{name}' by the agent"))
+        }
+        _ => Finding::ok(object, format!("WAL is streamed through the slot '{name}'{by}")),
+    }
 }
 
 /// Whether `archive_command`, where there is one, gets rid of its files: what it cannot store stays in `pg_wal`, and fills the disk.
@@ -230,6 +254,7 @@ mod tests {
     use super::*;
     use crate::operations::running_backup::RunningBackup;
     use crate::pg::SystemId;
+    use crate::resources::postgres::archive::Trouble;
 
     fn without_a_backup(running_backup: Option<RunningBackup>) -> ClusterStatus {
         ClusterStatus {
@@ -247,6 +272,26 @@ mod tests {
             damaged: Vec::new(),
             missing_histories: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_slot_that_somebody_else_holds_is_not_said_to_be_the_agents() {
+        let (application_name, role) = (Some("pg_receivewal".to_owned()), Some("backup".to_owned()));
+        let holder = SlotHolder { pid: 7, application_name, role, address: None };
+        let judged = |receiver: Option<&ReceiverStatus>| {
+            let finding = judge_holder("postgres/main", "holdfast", Some(&holder), receiver);
+            (finding.level, finding.found)
+        };
+        let mut receiver =
+            ReceiverStatus { trouble: Some(Trouble::now("the slot is in use", None)), ..ReceiverStatus::default() };
+        let (level, found) = judged(Some(&receiver));
+        assert_eq!(level, Level::Critical);
+        assert!(found.contains("in use by 'pg_receivewal' (role backup, server process 7), and the agent does not"), "{found}");
+        (receiver.state, receiver.trouble) = (State::Streaming, None);
+        let (level, found) = judged(Some(&receiver));
+        assert!(level == Level::Ok && found.ends_with("by the agent"), "{found}");
+        let (level, found) = judged(None);
+        assert!(level == Level::Ok && found.contains("through the slot 'holdfast' by 'pg_receivewal'"), "{found}");
     }
 
     #[test]
