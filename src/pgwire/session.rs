@@ -27,6 +27,14 @@ impl ReplicationConnection {
     pub const fn is_encrypted(&self) -> bool {
         self.connection.stream().is_encrypted()
     }
+
+    /// Whether the server is a standby. Before version 14 a primary that is read-only is taken for one.
+    ///
+    /// # Errors
+    /// As `show`.
+    pub async fn is_standby(&mut self) -> Result<bool> {
+        Ok(self.role().await?.standby)
+    }
 }
 
 impl Session for ReplicationConnection {

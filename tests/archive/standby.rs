@@ -7,6 +7,7 @@ use pg_fixtures::ServerUser;
 use pg_fixtures::agent::shim;
 use pg_fixtures::postgres::{Cluster, Installation};
 
+use crate::promotion::both;
 use crate::site::{DEADLINE, Site, end_of_wal, server};
 
 /// `restore_command`, with the program under test in its path.
@@ -47,4 +48,19 @@ fn what_a_standby_has_received_beyond_what_is_stored_stays_when_it_asks_the_arch
     assert_eq!(first, None, "the standby's own WAL was replaced by less");
     standby.promote();
     assert_eq!(standby.sql("SELECT count(*) FROM t"), "2000");
+}
+
+#[test]
+fn an_agent_to_which_any_server_will_do_says_that_it_went_to_a_standby() {
+    let primary = server(&Installation::newest()).start();
+    let standby = primary.standby();
+    let conninfo = both(&standby, &primary).replace("read-write", "any");
+    let site = Site::with_store("url = \"file://{scratch}/store\"", &conninfo, "");
+    site.holdfast.start_agent();
+    let is_said = || {
+        let warnings = site.receiver().map(|status| status.warnings).unwrap_or_default();
+        warnings.iter().any(|warning| warning.contains("is a standby, and with target_session_attrs=any"))
+    };
+    site.holdfast.wait_until(DEADLINE, "the agent says where it is", is_said);
+    assert!(site.holdfast.run(&["status"]).contains("is a standby"));
 }

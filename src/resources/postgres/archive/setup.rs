@@ -11,7 +11,7 @@ use super::start::{Begin, begin_at, begin_first_at, find_fork, last_end_before, 
 use super::{Error, NotJoined, Result, joins, setting, slot};
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, TimelineId, WalFileName};
-use crate::pgwire::{ConnInfo, Failure, ReplicationConnection, SlotName, SystemIdentity, WalStream};
+use crate::pgwire::{ConnInfo, Failure, ReplicationConnection, SlotName, SystemIdentity, TargetSessionAttrs, WalStream};
 use crate::repository::{self, Conflict, Gap, GapCause, Lineage, Repository, ResourceName, WalAbout, WalArchive, WalSource};
 use crate::resources::postgres::followed::Reached;
 use crate::sys::clock;
@@ -159,7 +159,7 @@ impl Task {
     /// Puts what is known of the server into the report, with what somebody should know.
     async fn describe(
         &self,
-        connection: &ReplicationConnection,
+        connection: &mut ReplicationConnection,
         identity: SystemIdentity,
         archive: &WalArchive,
         chain: &Chain,
@@ -170,6 +170,13 @@ impl Task {
                 "the server left timeline {} at {}, but WAL of it is stored up to {}: that part is kept and belongs to no history of this server. \
                  After a restore to an earlier moment or a failover this is as it should be; retention removes it with the last backup that leads to it",
                 fork.timeline, fork.left_at, fork.stored_to
+            ));
+        }
+        if takes_any_of_several(&self.info) && connection.is_standby().await? {
+            warnings.push(format!(
+                "{} is a standby, and with target_session_attrs=any the agent stays there: what the standby has not received yet is not stored either, \
+                 and a slot on the primary holds WAL back. Set target_session_attrs=primary, or standby if that is meant",
+                connection.server()
             ));
         }
         warnings.iter().for_each(|warning| tracing::warn!(resource = %self.resource, "{warning}"));
@@ -219,6 +226,11 @@ impl Task {
     }
 }
 
+/// Whether it is left to chance which of the servers is followed. Who names a single one, or asks for a standby, means it.
+fn takes_any_of_several(info: &ConnInfo) -> bool {
+    info.hosts().len() > 1 && info.target_session_attrs() == TargetSessionAttrs::Any
+}
+
 /// The last record before a stream that begins with a segment, if that one's predecessor in the server's history is stored.
 async fn last_record_before(archive: &WalArchive, chain: &Chain, begin: Begin) -> Result<Option<Lsn>> {
     let Some(segment) = joins::begins_at(begin.lsn, archive.segment_size()) else { return Ok(None) };
@@ -245,6 +257,7 @@ fn status_every(wal_sender_timeout: &str) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Environment;
 
     #[test]
     fn a_recorded_gap_is_not_asked_for_again() {
@@ -260,6 +273,18 @@ mod tests {
         assert_eq!(past_gaps(&chain, &gaps, Lsn(100)), Lsn(400));
         assert_eq!(past_gaps(&chain, &gaps, Lsn(101)), Lsn(101));
         assert_eq!(past_gaps(&chain, &gaps, Lsn(200)), Lsn(200), "a gap of another timeline");
+    }
+
+    #[test]
+    fn a_standby_that_is_asked_for_is_worth_no_word() {
+        let by_chance =
+            |text: &str| takes_any_of_several(&ConnInfo::parse(text, &Environment::default()).expect("a connection string"));
+        assert!(by_chance("host=a,b target_session_attrs=any"));
+        for meant in
+            ["host=a target_session_attrs=any", "host=a,b target_session_attrs=standby", "host=a,b target_session_attrs=primary"]
+        {
+            assert!(!by_chance(meant), "{meant}");
+        }
     }
 
     #[test]
