@@ -166,7 +166,9 @@ impl Error {
             Self::Conflict { .. } => {
                 "two clusters archive under one name (a clone, a restored copy, a split brain): give one of them a resource name of its own"
             }
-            Self::NotInitialized { .. } => "run 'holdfast init'",
+            Self::NotInitialized { .. } => {
+                "correct [repository] url if bucket, prefix or directory are mistyped; only where there never was a repository: run 'holdfast init'"
+            }
             Self::NewerFormat { .. } => "use a version of Holdfast at least as new as the one that wrote it",
             Self::OtherCluster { .. } => {
                 "check conninfo and repository url; if this cluster really continues under that name (pg_upgrade, a new initdb), run 'holdfast init --new-lineage'"

@@ -71,3 +71,22 @@ pub(super) async fn create(store: &dyn Store) -> Result<(Stored, Option<Damaged>
         Put::AlreadyExists => read(store).await.map(|(_, damaged)| (Stored::Identical, damaged)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::codec::Compression;
+    use crate::repository::{Error, Repository};
+    use crate::storage::FileStore;
+
+    #[tokio::test]
+    async fn where_there_is_no_repository_its_url_may_be_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(FileStore::create(folder.path()).await.unwrap());
+        let error = Repository::open(store, Compression::default()).await.unwrap_err();
+        assert!(matches!(error, Error::NotInitialized { .. }), "{error}");
+        let hint = error.hint().expect("a hint");
+        assert!(hint.starts_with("correct [repository] url") && hint.ends_with("run 'holdfast init'"), "{hint}");
+    }
+}
