@@ -1,6 +1,7 @@
 //! Carrying a plan out, in an order in which it can be stopped anywhere.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -14,9 +15,10 @@ use super::plan::{ExpirePlan, WalDecision, decide};
 use super::protection::{Protection, break_dead, in_force};
 use crate::pg::Lsn;
 use crate::repository::{
-    Acquired, BackupEntry, BackupId, Detail, HeldLease, Horizon, LeaseName, Needed, Protects, Repository, ResourceName,
+    self, Acquired, BackupEntry, BackupId, Detail, HeldLease, Horizon, LeaseName, Needed, Protects, Repository, ResourceName,
     StoreClock, Terms, WalArchive,
 };
+use crate::storage::Failure;
 use crate::sys::clock;
 
 /// How many objects are removed at once.
@@ -53,16 +55,30 @@ pub struct Report {
     pub stopped: bool,
 }
 
-/// Makes the plan, and changes nothing.
+/// Makes the plan, by the clock that `expire` goes by, and changes nothing.
 ///
 /// # Errors
 /// When the store fails or a record cannot be read.
 pub async fn plan_only(repository: &Repository, resource: &ResourceName, rules: &Rules) -> Result<Report> {
-    let now = clock::now();
+    let now = store_time(repository, resource).await?;
     let mut leases = repository.leases(resource).standing().await?;
     leases.retain(|lease| lease.is_alive(now));
     let facts = gather(repository, resource, leases, now).await?;
     Ok(Report { plan: planned(repository, resource, rules, &facts).await?, removed: None, stopped: false })
+}
+
+/// The store's time; this host's, where nothing may be stored: that is the only way to learn the other.
+async fn store_time(repository: &Repository, resource: &ResourceName) -> Result<Timestamp> {
+    match repository.leases(resource).store_clock().await {
+        Ok(clock) => Ok(clock.now()),
+        Err(repository::Error::Storage(error))
+            if matches!(error.failure, Failure::Denied(_) | Failure::ReadOnly(_) | Failure::Full(_)) =>
+        {
+            tracing::warn!(%resource, "this plan goes by the clock of this host, because the store's cannot be read: {error}");
+            Ok(clock::now())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn planned(repository: &Repository, resource: &ResourceName, rules: &Rules, facts: &Facts) -> Result<ExpirePlan> {

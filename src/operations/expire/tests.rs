@@ -1,5 +1,6 @@
 //! The laws of retention, on random histories of a cluster; and single rules by example.
 
+mod clock;
 mod laws;
 mod rules;
 mod store;

@@ -24,17 +24,17 @@ use crate::repository::{
 use crate::resources::postgres::restore::fetch::{Fetcher, Patience};
 use crate::resources::postgres::restore::protection::protect_backup;
 use crate::storage::faulty::{Effect, Fault, Faulty, Operation};
-use crate::storage::{Failure, FileStore};
+use crate::storage::{Failure, FileStore, Store};
 use crate::sys::clock;
 
-struct Bench {
+pub(super) struct Bench {
     folder: tempfile::TempDir,
-    faulty: Faulty,
-    repository: Repository,
-    resource: ResourceName,
+    pub(super) faulty: Faulty,
+    pub(super) repository: Repository,
+    pub(super) resource: ResourceName,
     lineage: Lineage,
     archive: WalArchive,
-    backups: Backups,
+    pub(super) backups: Backups,
     /// The number of the segment that is written next.
     next: u64,
     taken: u64,
@@ -42,9 +42,13 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::over(|faulty| Arc::new(faulty)).await
+    }
+
+    pub(super) async fn over(decorate: impl FnOnce(Faulty) -> Arc<dyn Store>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let faulty = Faulty::new(Arc::new(FileStore::create(folder.path()).await.unwrap()));
-        let (repository, _) = Repository::create(Arc::new(faulty.clone()), Compression::default()).await.unwrap();
+        let (repository, _) = Repository::create(decorate(faulty.clone()), Compression::default()).await.unwrap();
         let resource: ResourceName = "postgres/main".parse().unwrap();
         let lineage = Lineage { system_id: SystemId(7), segment_size: size(), postgres_major: 17, created_at: clock::now() };
         repository.add_lineage(&resource, &lineage, NewLineage::OnlyFirst).await.unwrap();
@@ -68,7 +72,7 @@ impl Bench {
     }
 
     /// Stores the content of a backup and lists it, as far as the store lets it.
-    async fn back_up(&mut self) -> Option<BackupId> {
+    pub(super) async fn back_up(&mut self) -> Option<BackupId> {
         self.taken += 1;
         let id = BackupId::new(clock::now(), self.taken);
         let start = Lsn((self.next << 20) + 0x28);
@@ -125,11 +129,9 @@ impl Bench {
         }
     }
 
-    async fn expire(&self, last: u32) -> super::super::Result<Report> {
-        let keep = Keep { within: None, at_least: 1, last, daily: 0, weekly: 0, monthly: 0, yearly: 0 };
-        let rules = Rules { keep: Some(keep), keep_wal: None, zone: TimeZone::UTC };
+    pub(super) async fn expire(&self, last: u32) -> super::super::Result<Report> {
         let (progress, _) = watch::channel(Progress::default());
-        expire(&self.repository, &self.resource, &rules, &progress, &CancellationToken::new()).await
+        expire(&self.repository, &self.resource, &rules(last), &progress, &CancellationToken::new()).await
     }
 
     async fn listed(&self) -> BTreeSet<BackupId> {
@@ -198,11 +200,17 @@ impl Bench {
     }
 }
 
+/// The newest backups are kept, so many of them.
+pub(super) fn rules(last: u32) -> Rules {
+    let keep = Keep { within: None, at_least: 1, last, daily: 0, weekly: 0, monthly: 0, yearly: 0 };
+    Rules { keep: Some(keep), keep_wal: None, zone: TimeZone::UTC }
+}
+
 fn segment(number: u64) -> SegmentName {
     SegmentName::new(TimelineId(1), SegmentNumber(number), size())
 }
 
-fn run<T>(work: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
