@@ -53,8 +53,11 @@ fn expected(records: &[Dumped]) -> Vec<String> {
                 let xid = words.next()?.trim_end_matches(':').to_owned();
                 Some(format!("commit {} {xid} {}", record.lsn, time(&mut words)?))
             }
-            "ABORT" => Some(format!("abort {}", time(&mut words)?)),
-            "ABORT_PREPARED" => words.next().and_then(|_| Some(format!("abort {}", time(&mut words)?))),
+            "ABORT" => Some(format!("abort {} {}", record.xid, time(&mut words)?)),
+            "ABORT_PREPARED" => {
+                let xid = words.next()?.trim_end_matches(':').to_owned();
+                Some(format!("abort {xid} {}", time(&mut words)?))
+            }
             "RESTORE_POINT" => Some(format!("point {} {}", record.lsn, words.next()?)),
             "SWITCH" => Some("switch".to_owned()),
             _ => None,
@@ -75,7 +78,7 @@ fn found(activity: &Activity) -> Option<String> {
     if activity.switched {
         return Some("switch".to_owned());
     }
-    activity.earliest.map(|aborted| format!("abort {}", time(aborted)))
+    activity.first_rollback.zip(activity.earliest).map(|(xid, aborted)| format!("abort {xid} {}", time(aborted)))
 }
 
 /// Every kind of end of a transaction that there is.

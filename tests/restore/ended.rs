@@ -20,7 +20,7 @@ fn recovery_ends_exactly_where_the_plan_says_for_every_kind_of_target() {
         let lsn = cluster.sql("SELECT pg_current_wal_insert_lsn()");
         let time = cluster.sql("SELECT clock_timestamp()");
         // A rollback that leaves a record of itself is something that recovery can stop at.
-        cluster.sql("BEGIN; INSERT INTO t VALUES (7); SELECT pg_current_xact_id(); ROLLBACK");
+        let undone = cluster.sql("BEGIN; INSERT INTO t VALUES (7); SELECT pg_current_xact_id(); ROLLBACK").trim().to_owned();
         let xid = cluster.sql("BEGIN; INSERT INTO t VALUES (2); SELECT pg_current_xact_id(); COMMIT").trim().to_owned();
         cluster.sql("SELECT pg_create_restore_point('here')");
         cluster.sql("INSERT INTO t VALUES (3)");
@@ -35,6 +35,8 @@ fn recovery_ends_exactly_where_the_plan_says_for_every_kind_of_target() {
         assert_eq!(rows("lsni", &["--target-lsn", &lsn]), "1", "the record at the position begins a transaction");
         assert_eq!(rows("xid", &["--target-xid", &xid]), "2");
         assert_eq!(rows("xidx", &["--target-xid", &xid, exclusive, "--target-action", "pause"]), "1");
+        assert_eq!(rows("undone", &["--target-xid", &undone]), "1");
+        assert_eq!(rows("undonex", &["--target-xid", &undone, exclusive]), "1");
         assert_eq!(rows("name", &["--target-name", "here"]), "2");
         assert_eq!(rows("now", &["--target", "immediate"]), "0");
         assert_eq!(rows("end", &[]), "3");

@@ -26,7 +26,7 @@ fn a_target_outside_the_window_is_refused_with_the_window_shown() {
         (["--target-lsn", "FF/0"], "past the end of the stored WAL"),
         (["--target-time", "2100-01-01 00:00:00Z"], "later than the last stored commit"),
         (["--target-name", "nowhere"], "no restore point named 'nowhere'"),
-        (["--target-xid", "4000000"], "no commit of transaction 4000000"),
+        (["--target-xid", "4000000"], "no commit or rollback of transaction 4000000"),
     ] {
         let message = story.refusal(&arguments);
         assert!(message.contains(reason) && message.contains(&window), "{arguments:?}: {message}");

@@ -38,7 +38,7 @@ pub(super) struct ClusterOptions {
     /// Stop at a position in the WAL, as in 16/B374D848
     #[arg(long, value_name = "LSN")]
     target_lsn: Option<Lsn>,
-    /// Stop behind the commit of a transaction
+    /// Stop behind the commit, or the rollback, of a transaction
     #[arg(long, value_name = "XID")]
     target_xid: Option<u32>,
     /// Stop at a restore point made with pg_create_restore_point

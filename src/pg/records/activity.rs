@@ -56,6 +56,9 @@ pub struct Activity {
     /// The last commit, by position.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_commit: Option<Commit>,
+    /// The transaction of the first rollback, as `Commit::xid`. It is not stored with an object: who wants it reads the WAL.
+    #[serde(skip)]
+    pub first_rollback: Option<u32>,
     /// The earliest time in a commit, abort or restore point; times need not rise with positions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub earliest: Option<Timestamp>,
@@ -100,8 +103,9 @@ impl Activity {
         self.add_time(commit.time);
     }
 
-    pub(super) fn add_abort(&mut self, time: Timestamp) {
+    pub(super) fn add_abort(&mut self, time: Timestamp, xid: u32) {
         self.aborts += 1;
+        self.first_rollback.get_or_insert(xid);
         self.add_time(time);
     }
 
@@ -137,6 +141,7 @@ impl Activity {
         self.aborts += later.aborts;
         self.first_commit = self.first_commit.or(later.first_commit);
         self.last_commit = later.last_commit.or(self.last_commit);
+        self.first_rollback = self.first_rollback.or(later.first_rollback);
         later.earliest.into_iter().chain(later.latest).for_each(|time| self.add_time(time));
         self.restore_points_omitted += later.restore_points_omitted;
         let from = self.restore_points.last().map_or(Lsn::INVALID, |point| point.end);

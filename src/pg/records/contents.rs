@@ -1,7 +1,7 @@
 //! The records of interest: ends of transactions, restore points, and switches.
 //!
 //! Sources: `XLogRecord` in PostgreSQL's `access/xlogrecord.h`, `xl_xact_commit` and what follows it in `access/xact.h`,
-//! `ParseCommitRecord` in `rmgrdesc/xactdesc.c`, `xl_restore_point` in `access/xlog_internal.h`.
+//! `ParseCommitRecord` and `ParseAbortRecord` in `rmgrdesc/xactdesc.c`, `xl_restore_point` in `access/xlog_internal.h`.
 
 use jiff::Timestamp;
 
@@ -13,14 +13,14 @@ use crate::pg::version::Version;
 pub(super) const RECORD_HEADER_BYTES: usize = 24;
 /// Enough of a commit, abort or restore point to hold what is wanted of it: 13 bytes of block headers and 72 of content.
 const KEPT_BYTES: usize = 96;
-/// Of a prepared transaction's commit, whose id comes last.
+/// Of the end of a prepared transaction, whose id comes last.
 const KEPT_BYTES_PREPARED: usize = 8192;
 
 /// What a record is, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Commit { prepared: bool },
-    Abort,
+    Abort { prepared: bool },
     RestorePoint,
     Switch,
     Other,
@@ -35,7 +35,8 @@ impl Kind {
             // The highest bit of a transaction's record says that there is more than a time (XLOG_XACT_HAS_INFO).
             (1, 0x00 | 0x80) => Self::Commit { prepared: false },
             (1, 0x30 | 0xB0) => Self::Commit { prepared: true },
-            (1, 0x20 | 0xA0 | 0x40 | 0xC0) => Self::Abort,
+            (1, 0x20 | 0xA0) => Self::Abort { prepared: false },
+            (1, 0x40 | 0xC0) => Self::Abort { prepared: true },
             _ => Self::Other,
         }
     }
@@ -43,8 +44,8 @@ impl Kind {
     /// How many bytes behind the record's header must be kept.
     pub(super) const fn kept_bytes(self) -> usize {
         match self {
-            Self::Commit { prepared: true } => KEPT_BYTES_PREPARED,
-            Self::Commit { prepared: false } | Self::Abort | Self::RestorePoint => KEPT_BYTES,
+            Self::Commit { prepared: true } | Self::Abort { prepared: true } => KEPT_BYTES_PREPARED,
+            Self::Commit { prepared: false } | Self::Abort { prepared: false } | Self::RestorePoint => KEPT_BYTES,
             Self::Switch | Self::Other => 0,
         }
     }
@@ -76,7 +77,8 @@ pub(super) fn restore_point_name(data: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(name).into_owned())
 }
 
-/// The id of a prepared transaction, which stands behind all lists of variable length in its commit record.
+/// The id of a prepared transaction, which stands behind all lists of variable length in the record of its commit or rollback
+/// (`xl_xact_abort` has the same, but for the invalidation messages).
 pub(super) fn prepared_xid(data: &[u8], version: &Version) -> Option<u32> {
     let info = u32_at(data, 8)?;
     let has = |bit: u32| info & (1 << bit) != 0;

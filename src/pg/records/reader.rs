@@ -241,12 +241,16 @@ impl Reader {
         let Some(data) = main_data(&self.kept) else { return };
         let (Some(time), Some(version)) = (time(data), self.version) else { return };
         let lsn = self.record.start;
+        let xid = |prepared: bool| if prepared { prepared_xid(data, version).unwrap_or(0) } else { self.record.xid };
         match self.record.kind {
             Kind::Commit { prepared } => {
-                let xid = if prepared { prepared_xid(data, version).unwrap_or(0) } else { self.record.xid };
+                let xid = xid(prepared);
                 self.activity.add_commit(Commit { lsn, end, time, xid });
             }
-            Kind::Abort => self.activity.add_abort(time),
+            Kind::Abort { prepared } => {
+                let xid = xid(prepared);
+                self.activity.add_abort(time, xid);
+            }
             Kind::RestorePoint => {
                 let name = restore_point_name(data).unwrap_or_default();
                 self.activity.add_restore_point(RestorePoint { name, lsn, end, time });

@@ -131,6 +131,26 @@ fn a_restore_point_is_found_with_its_name() {
 }
 
 #[test]
+fn a_rollback_is_found_with_its_transaction() {
+    let rollback = |info: u8, xid: u32, data: &[u8]| {
+        let mut body = vec![0xFF, u8::try_from(data.len()).unwrap()];
+        body.extend(data);
+        let mut wal = Writer::new();
+        wal.record(1, info, xid, &body);
+        let scanner = scan(&wal.bytes);
+        (scanner.activity().aborts, scanner.activity().first_rollback)
+    };
+    let mut data = 5_000_000_i64.to_le_bytes().to_vec();
+    assert_eq!(rollback(0x20, 744, &data), (1, Some(744)));
+    // `ROLLBACK PREPARED`, in a session without a transaction of its own: of one with a subtransaction, and then its id.
+    let contents: u32 = (1 << 1) | (1 << 4);
+    for value in [contents, 1, 746, 745] {
+        data.extend(value.to_le_bytes());
+    }
+    assert_eq!(rollback(0xC0, 0, &data), (1, Some(745)));
+}
+
+#[test]
 fn after_a_switch_the_next_segment_goes_on() {
     let mut wal = Writer::new();
     wal.commit(7, 1);

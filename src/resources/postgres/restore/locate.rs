@@ -184,8 +184,9 @@ impl Search<'_> {
         Ok(None)
     }
 
-    /// Commits rise with transaction ids only roughly: the search begins where such ids begin to be committed, and goes some way in both
-    /// directions. What it does not find there it does not deny.
+    /// The server stops at the commit of a transaction, or at its rollback (`recoveryStopsBefore`). Both rise with transaction ids only
+    /// roughly: the search begins where such ids begin to be committed, and goes some way in both directions. What it does not find there
+    /// it does not deny.
     async fn xid(&self, xid: u32, located: Located) -> Result<Located> {
         let mut low = 0;
         let mut high = self.pieces.len();
@@ -202,18 +203,19 @@ impl Search<'_> {
         for index in (low..end).chain((begin..low).rev()) {
             let around = self.around(index, |commit| commit.xid == xid).await?;
             if let Some(stop) = around.stop.clone() {
-                return self.at_commit(index, &stop, around, located).await;
+                return self.at_end_of_transaction(index, &stop, around, located).await;
             }
         }
         Ok(Located { search_cut_short: begin > 0 || end < self.pieces.len(), ..located })
     }
 
-    async fn at_commit(&self, index: usize, stop: &Range<Lsn>, at: Around, located: Located) -> Result<Located> {
-        if self.route.wanted.exclusive {
+    /// `at` has the commit behind it. A rollback lies between two commits, whether it is replayed or not.
+    async fn at_end_of_transaction(&self, index: usize, stop: &Range<Lsn>, at: Around, located: Located) -> Result<Located> {
+        if self.route.wanted.exclusive && at.after.is_some() {
             return Ok(at.located(&located));
         }
         let beyond = self.around(index, |commit| commit.lsn > stop.start).await?;
-        Ok(Located { before: at.after, after: beyond.after, ..at.located(&located) })
+        Ok(Located { before: at.after.or(at.before), after: beyond.after, ..at.located(&located) })
     }
 
     async fn name(&self, name: &str, located: Located) -> Result<Located> {
@@ -250,14 +252,14 @@ impl Search<'_> {
         Ok(records.filter_map(point).collect())
     }
 
-    /// The first commit in a piece of which `is_after` is true, and the last commit before it. A rollback counts by its time alone.
+    /// The first commit in a piece of which `is_after` is true, and the last commit before it. A rollback counts too, as a place to stop.
     async fn around(&self, index: usize, is_after: impl Fn(&Commit) -> bool) -> Result<Around> {
         let mut around = Around::default();
         let records: Records = self.pieces.records(index).await?;
         for finding in records {
             let (commit, is_commit) = match finding {
                 Finding::Commit(commit) => (commit, true),
-                Finding::Rollback { end, time } => (Commit { lsn: end, end, time, xid: 0 }, false),
+                Finding::Rollback { end, time, xid } => (Commit { lsn: end, end, time, xid }, false),
                 Finding::RestorePoint(_) => continue,
             };
             match (is_after(&commit), is_commit) {

@@ -18,6 +18,8 @@ pub(super) enum Finding {
         end: Lsn,
         /// Its time.
         time: Timestamp,
+        /// The transaction, as `Commit::xid`.
+        xid: u32,
     },
     /// A restore point.
     RestorePoint(RestorePoint),
@@ -98,7 +100,7 @@ fn finding(activity: Activity) -> Option<Finding> {
     }
     match (activity.first_commit, activity.aborts, activity.end.zip(activity.latest)) {
         (Some(commit), _, _) => Some(Finding::Commit(commit)),
-        (None, 1.., Some((end, time))) => Some(Finding::Rollback { end, time }),
+        (None, 1.., Some((end, time))) => Some(Finding::Rollback { end, time, xid: activity.first_rollback.unwrap_or(0) }),
         _ => None,
     }
 }

@@ -132,8 +132,8 @@ pub enum Reason {
         /// Where they are.
         at: Vec<Lsn>,
     },
-    /// No commit of that transaction is stored.
-    #[error("there is no commit of transaction {xid} in the stored WAL")]
+    /// Neither a commit nor a rollback of that transaction is stored.
+    #[error("there is no commit or rollback of transaction {xid} in the stored WAL")]
     UnknownXid {
         /// What was asked for.
         xid: u32,

@@ -102,7 +102,11 @@ fn stopped(plan: &RestorePlan) -> Option<Stopped> {
             let commit = after.filter(|commit| stop.as_ref().is_some_and(|stop| stop.start == commit.lsn));
             Stopped::Transaction { before: true, commit: commit.is_some(), xid: commit.map_or(0, |commit| commit.xid), time }
         }
-        RecoveryTarget::Xid(xid) => Stopped::Transaction { before: !inclusive, commit: true, xid: *xid, time },
+        RecoveryTarget::Xid(xid) => {
+            // Where a rollback begins is not known, only where it ends.
+            let commit = stop.as_ref().is_none_or(|stop| stop.start < stop.end);
+            Stopped::Transaction { before: !inclusive, commit, xid: *xid, time }
+        }
         RecoveryTarget::Name(name) => Stopped::RestorePoint { name: name.clone(), time },
     })
 }
