@@ -69,7 +69,13 @@ impl fmt::Display for HostSpec {
             (Host::Local, None) => write!(f, "the local socket of port {}", self.port),
             _ => {
                 let name = self.name();
-                if name.contains(':') { write!(f, "[{name}]:{}", self.port) } else { write!(f, "{name}:{}", self.port) }
+                let name = if name.contains(':') { format!("[{name}]") } else { name };
+                write!(f, "{name}:{}", self.port)?;
+                match (&self.host, self.address) {
+                    // Several servers can have one name, and are told apart by what is written here.
+                    (Host::Tcp(_), Some(address)) => write!(f, " ({address})"),
+                    _ => Ok(()),
+                }
             }
         }
     }

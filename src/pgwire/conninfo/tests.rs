@@ -65,12 +65,20 @@ fn what_is_left_open_comes_from_the_environment_and_then_from_libpq() {
 fn hosts_addresses_and_ports_are_paired() {
     let info = valid("host=a,/tmp,c hostaddr=1.1.1.1,,::1 port=1");
     let shown: Vec<String> = info.hosts().iter().map(ToString::to_string).collect();
-    assert_eq!(shown, ["a:1", "/tmp/.s.PGSQL.1", "c:1"]);
+    assert_eq!(shown, ["a:1 (1.1.1.1)", "/tmp/.s.PGSQL.1", "c:1 (::1)"]);
     assert!(message("host=a,b,c port=1,2").contains("3 hosts"));
     assert!(message("host=a,b hostaddr=1.1.1.1").contains("1 addresses"));
     for bad in ["port=0", "port=65536", "port=x", "hostaddr=localhost"] {
         assert!(parse(bad).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn two_servers_of_one_name_are_told_apart_by_their_addresses() {
+    let info = valid("host=db,db hostaddr=10.0.0.1,10.0.0.2 port=5432");
+    let (first, second) = (info.hosts()[0].clone(), info.hosts()[1].clone());
+    assert_eq!(info.clone().without_server(&first.to_string()).expect("one is left").hosts(), [second]);
+    assert_eq!(info.with_only_server(&first.to_string()).expect("the other one").hosts(), [first]);
 }
 
 #[test]
