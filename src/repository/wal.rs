@@ -260,6 +260,14 @@ impl WalArchive {
         }
     }
 
+    /// The size of an object as it is stored, in bytes; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn stored_bytes(&self, object: &WalObject) -> Result<Option<u64>> {
+        Ok(self.repository.store.size(&self.key_of(object)).await?)
+    }
+
     /// An object that is there is durable on return, whoever is just putting it.
     ///
     /// # Errors

@@ -43,6 +43,11 @@ fn a_sound_backup_is_called_sound_and_each_damaged_object_is_named() {
     assert!(compared.contains("files have the checksums of backup_manifest") && compared.contains("the WAL from"), "{compared}");
     let objects = stored(&holdfast);
     assert_eq!(report["backups"][0]["objects"].as_u64(), Some(objects.len() as u64), "{report}");
+    let is_as_stored = |bytes: u64| bytes < 16 << 20;
+    assert!(
+        report["backups"][0]["stored_bytes"].as_u64().is_some_and(is_as_stored),
+        "a segment counts as it is stored: {report}"
+    );
     for object in &objects {
         let name = object.file_name().expect("a name").to_string_lossy().into_owned();
         let good = fs::read(object).expect("an object");

@@ -3,7 +3,7 @@
 use crate::codec::FrameIndex;
 use crate::pg::page::check_segment;
 use crate::pg::{SegmentName, SegmentNumber, WalFileName};
-use crate::repository::{self, BackupEntry, BackupObject, Backups, EntryKind, PackEntry, PackIndex, WalArchive};
+use crate::repository::{self, BackupEntry, BackupObject, Backups, EntryKind, PackEntry, PackIndex, WalArchive, WalObject};
 use crate::resources::postgres::archive::coverage::stored_through;
 use crate::resources::postgres::backup::manifest::ManifestReader;
 use crate::resources::postgres::backup::tally::FileTally;
@@ -132,11 +132,13 @@ impl Work<'_> {
             let segment = SegmentName::new(detail.timeline, SegmentNumber(number), size);
             let reading = async { Ok::<_, crate::resources::Error>(read_segment(&archive, segment).await) };
             match self.run.until_cancelled(reading).await? {
-                Ok(bytes) => {
-                    verified.stored_bytes += bytes;
-                    self.run.progress.done(bytes);
+                Ok(read) => {
+                    verified.stored_bytes += read.stored_bytes;
+                    self.run.progress.done(read.plain_bytes);
                 }
-                failed => drop(verified.note(&archive.key(WalFileName::Segment(segment)).to_string(), failed)?),
+                failed => {
+                    verified.note(&archive.key(WalFileName::Segment(segment)).to_string(), failed)?;
+                }
             }
         }
         if verified.damage.len() == sound_before {
@@ -146,9 +148,24 @@ impl Work<'_> {
     }
 }
 
-/// Reads what is stored of a segment and checks it; returns how many bytes that was.
-async fn read_segment(archive: &WalArchive, segment: SegmentName) -> repository::Result<u64> {
-    let name = WalFileName::Segment(segment);
+/// How much was read of something.
+#[derive(Default)]
+struct Amount {
+    plain_bytes: u64,
+    stored_bytes: u64,
+}
+
+impl Amount {
+    async fn add(&mut self, archive: &WalArchive, object: &WalObject, plain: &[u8]) -> repository::Result<()> {
+        self.plain_bytes += plain.len() as u64;
+        self.stored_bytes += archive.stored_bytes(object).await?.unwrap_or_default();
+        Ok(())
+    }
+}
+
+/// Reads what is stored of a segment and checks it; returns how much that was.
+async fn read_segment(archive: &WalArchive, segment: SegmentName) -> repository::Result<Amount> {
+    let (name, mut amount) = (WalFileName::Segment(segment), Amount::default());
     if let Some((_, plain)) = archive.get_file(name).await? {
         let malformed = |error: &dyn std::fmt::Display| repository::Error::Malformed {
             object: archive.key(name).to_string(),
@@ -156,14 +173,16 @@ async fn read_segment(archive: &WalArchive, segment: SegmentName) -> repository:
         };
         let checked = check_segment(&plain, segment, archive.segment_size(), Some(archive.system_id()));
         checked.map_err(|error| malformed(&error))?;
-        return Ok(plain.len() as u64);
+        amount.add(archive, &WalObject::File(name), &plain).await?;
+        return Ok(amount);
     }
-    let mut bytes = 0;
     for slice in archive.slices(segment).await? {
         // One that is gone meanwhile lies in a larger object now.
-        bytes += archive.get_slice(&slice).await?.map_or(0, |(_, plain)| plain.len() as u64);
+        if let Some((_, plain)) = archive.get_slice(&slice).await? {
+            amount.add(archive, &WalObject::Slice(slice), &plain).await?;
+        }
     }
-    Ok(bytes)
+    Ok(amount)
 }
 
 /// Takes the checksums of a pack's members as its bytes pass.
