@@ -11,6 +11,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::Duration;
+use crate::codec::Hash;
 use crate::sys::clock;
 
 /// A cron expression, with a time zone and a jitter where they are given.
@@ -48,6 +49,29 @@ impl Schedule {
     pub fn last_until(&self, until: Timestamp, default: &TimeZone) -> Option<Timestamp> {
         let previous = self.cron.find_previous_occurrence(&self.in_zone(until, default), true);
         previous.ok().map(|previous| previous.timestamp())
+    }
+
+    /// The moment at which what is due at `due_at` is begun: put off by the jitter, the same on every host. `seed` sets one resource apart from
+    /// others. It is never put off so far that the next is due before it: then it would never come.
+    #[must_use]
+    pub fn begin_of(&self, due_at: Timestamp, default: &TimeZone, seed: &str) -> Timestamp {
+        type Span = std::time::Duration;
+        let next = self.next_after(due_at, default);
+        let until_next = next.and_then(|next| Span::try_from(next.duration_since(due_at)).ok()).unwrap_or(Span::MAX);
+        let span = u64::try_from(self.jitter.0.min(until_next).as_millis()).unwrap_or(u64::MAX);
+        if span == 0 {
+            return due_at;
+        }
+        let hash = Hash::of(format!("{seed}@{due_at}").as_bytes()).to_string();
+        let chosen = u64::from_str_radix(&hash[..12], 16).unwrap_or(0) % span;
+        due_at.checked_add(Span::from_millis(chosen)).unwrap_or(due_at)
+    }
+
+    /// The first moment after `now` at which something is begun.
+    #[must_use]
+    pub fn next_begin(&self, now: Timestamp, default: &TimeZone, seed: &str) -> Option<Timestamp> {
+        let due = [self.last_until(now, default), self.next_after(now, default)];
+        due.into_iter().flatten().map(|due_at| self.begin_of(due_at, default, seed)).find(|begin| *begin > now)
     }
 
     fn in_zone(&self, time: Timestamp, default: &TimeZone) -> Zoned {
@@ -239,6 +263,19 @@ mod tests {
         assert_eq!(last, Some(time("2026-11-24T12:00:00Z")));
         let itself = schedule.last_until(time("2026-11-24T12:00:00Z"), &TimeZone::UTC);
         assert_eq!(itself, Some(time("2026-11-24T12:00:00Z")));
+    }
+
+    #[test]
+    fn what_is_put_off_is_next_until_it_has_begun() {
+        let mut schedule: Schedule = "0 */6 * * *".parse().expect("a schedule");
+        let (noon, evening) = (time("2026-11-24T12:00:00Z"), time("2026-11-24T18:00:00Z"));
+        let next = |schedule: &Schedule, now| schedule.next_begin(now, &TimeZone::UTC, "postgres/main");
+        assert_eq!((next(&schedule, time("2026-11-24T11:00:00Z")), next(&schedule, noon)), (Some(noon), Some(evening)));
+        schedule.jitter = "1h".parse().expect("a duration");
+        let begin = next(&schedule, time("2026-11-24T11:59:59Z")).expect("a next time");
+        assert!(noon < begin && begin < time("2026-11-24T13:00:00Z"), "{begin}");
+        assert_eq!(next(&schedule, noon), Some(begin), "it is due, and has not begun");
+        assert!(next(&schedule, begin) > Some(evening));
     }
 
     #[test]

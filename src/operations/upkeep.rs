@@ -26,7 +26,7 @@ pub struct UpkeepStatus {
     pub on_change: Option<String>,
     /// Since when nobody has looked whether it has changed, where somebody should have.
     pub unwatched: Option<Unwatched>,
-    /// When the next backup is due.
+    /// When the next backup is begun: its time by the schedule, put off by the jitter.
     pub next_backup: Option<Timestamp>,
     /// How many backups should have been there by now that are not.
     pub missed: u32,
@@ -75,7 +75,7 @@ pub async fn upkeep_status(repository: &Repository, config: &Config, resource: &
         unwatched: on_change.and_then(|on_change| unwatched(on_change, last_backup.as_ref(), now)),
         resource: resource.clone(),
         schedule: schedule.map(ToString::to_string),
-        next_backup: schedule.and_then(|schedule| schedule.next_after(now, &zone)),
+        next_backup: schedule.and_then(|schedule| schedule.next_begin(now, &zone, &resource.to_string())),
         missed: schedule.zip(newest).map_or(0, |(schedule, newest)| missed(schedule, &zone, newest.started_at, now)),
         newest,
         of_the_future: ahead.iter().max_by_key(|entry| entry.started_at).map(|entry| entry.id.clone()),

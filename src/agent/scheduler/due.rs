@@ -5,7 +5,6 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::codec::Hash;
 use crate::config::Schedule;
 use crate::repository::JobRun;
 
@@ -39,18 +38,8 @@ pub struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// The moment at which what is due at `due_at` is begun: put off by the jitter, the same on every agent. It is never put off so far that the
-    /// next is due before it: then it would never come.
     fn begin(&self, due_at: Timestamp) -> Timestamp {
-        let next = self.schedule.next_after(due_at, self.zone);
-        let until_next = next.and_then(|next| Duration::try_from(next.duration_since(due_at)).ok()).unwrap_or(Duration::MAX);
-        let span = u64::try_from(self.schedule.jitter.0.min(until_next).as_millis()).unwrap_or(u64::MAX);
-        if span == 0 {
-            return due_at;
-        }
-        let hash = Hash::of(format!("{}@{due_at}", self.seed).as_bytes()).to_string();
-        let chosen = u64::from_str_radix(&hash[..12], 16).unwrap_or(0) % span;
-        due_at.checked_add(Duration::from_millis(chosen)).unwrap_or(due_at)
+        self.schedule.begin_of(due_at, self.zone, self.seed)
     }
 }
 
