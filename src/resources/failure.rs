@@ -77,7 +77,7 @@ pub(super) enum Common {
         leftover: Option<Leftover>,
     },
     /// Retention was faster.
-    #[error("backup {id} was removed by retention since the plan was made")]
+    #[error("backup {id} expired meanwhile: it was removed by retention")]
     Removed {
         /// Which one.
         id: BackupId,

@@ -99,17 +99,30 @@ impl Run {
         Err(Common::Removed { id: id.clone() }.into())
     }
 
-    /// Does work that restores a backup, which retention leaves alone meanwhile.
+    /// Does work that plans or carries out the restore of a backup, which retention leaves alone meanwhile.
     ///
     /// # Errors
-    /// As `protect`, and those of the work.
-    pub async fn while_protected<T>(&self, backup: &BackupEntry, work: impl Future<Output = Result<T>>) -> Result<T> {
+    /// As `protect`, and those of the work; that retention has removed the backup, where nothing kept it from that and the work failed.
+    pub async fn while_protected<T, E: From<Error>>(
+        &self,
+        backup: &BackupEntry,
+        work: impl Future<Output = std::result::Result<T, E>>,
+    ) -> std::result::Result<T, E> {
         let lease = self.protect(&backup.resource, &backup.id).await?;
         let done = work.await;
+        let was_protected = lease.as_ref().is_some_and(|lease| !lease.lost().is_cancelled());
         if let Some(lease) = lease {
             lease.release().await;
         }
+        // What has gone meanwhile looks like damage to whoever reads it.
+        if done.is_err() && !was_protected && self.is_gone(backup).await {
+            return Err(Error::from(Common::Removed { id: backup.id.clone() }).into());
+        }
         done
+    }
+
+    async fn is_gone(&self, backup: &BackupEntry) -> bool {
+        matches!(self.repository.backups(&backup.resource).is_listed(&backup.id).await, Ok(false))
     }
 
     /// Ends a backup: lists it, or removes what was stored of it. Its writers must have been dropped.
@@ -128,5 +141,41 @@ impl Run {
                 Err(not_listed(error, leftover))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::codec::{ChangeDigest, Compression, Hash};
+    use crate::repository::{CommandBackup, Detail};
+    use crate::storage::faulty::{Effect, Fault, Faulty, Operation};
+    use crate::storage::{Failure, FileStore};
+
+    #[tokio::test]
+    async fn what_retention_removed_where_nothing_kept_it_from_that_is_called_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Faulty::new(Arc::new(FileStore::create(folder.path()).await.unwrap()));
+        let (repository, _) = Repository::create(Arc::new(store.clone()), Compression::default()).await.unwrap();
+        let (run, name): (_, ResourceName) = (Run::new(repository.clone()), "command/a".parse().unwrap());
+        let draft = run.begin(&name, WriteLimits::default()).await.unwrap();
+        let content = draft.put_small("content", "test", Bytes::from_static(b"content")).await.unwrap();
+        let digest = ChangeDigest::of(&Hash::of(b"content").0).unwrap();
+        let detail = Detail::Command(CommandBackup { content: content.name.clone(), digest });
+        let entry = draft.entry(vec![content], 7, detail);
+        let entry = draft.list(entry).await.unwrap();
+        let fails = async { Err::<(), Error>(Common::Cancelled.into()) };
+        let kept = run.while_protected(&entry, fails).await.expect_err("it fails");
+        assert_eq!(kept.to_string(), "cancelled", "the backup is there");
+        // A store that cannot be written to holds no lease.
+        store.inject(Fault::on(Operation::Put, Effect::Fail(Failure::ReadOnly("read-only".to_owned()))).of("leases/"));
+        let removed = async {
+            repository.backups(&name).unlist(&entry.id).await.unwrap();
+            Err::<(), Error>(Common::Cancelled.into())
+        };
+        let gone = run.while_protected(&entry, removed).await.expect_err("it fails");
+        assert_eq!(gone.to_string(), format!("backup {} expired meanwhile: it was removed by retention", entry.id));
     }
 }

@@ -188,3 +188,19 @@ fn a_damaged_archive_is_named_before_anything_is_written() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("files.tar.zst"));
 }
+
+/// A plan that was killed has left its lease: so one that is being made has it too.
+#[test]
+fn a_backup_of_which_a_restore_is_planned_is_left_alone_by_retention() {
+    let site = Site::new("keep = { last = 1 }");
+    let file = site.write("file", "first");
+    let first = site.backup()["id"].as_str().expect("an id").to_owned();
+    fs::write(&file, "second").expect("change a file");
+    site.backup();
+    let mut plan = site.command(&["restore", "files/tree", "--backup", &first, "--dry-run"]);
+    let killed = plan.env("HOLDFAST_FAIL_POINTS", "get.before /data/ 0 kill").output().expect("run it");
+    assert!(!killed.status.success() && killed.stdout.is_empty(), "{killed:?}");
+    site.run(&["expire", "files/tree"]);
+    assert_eq!(site.listed(), 2, "what a restore is planned of was removed");
+    assert!(site.run(&["restore", "files/tree", "--backup", &first]).contains("file (content"));
+}

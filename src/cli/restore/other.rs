@@ -8,7 +8,7 @@ use crate::cli::running::watched;
 use crate::cli::{Context, Outcome};
 use crate::config::Config;
 use crate::repository::{BackupEntry, BackupId, Repository, ResourceKind, ResourceName};
-use crate::resources::{self, RestoreOptions, Run, WantedRestore, bucket, command, dump, files, redis};
+use crate::resources::{self, Resource, RestoreOptions, Run, WantedRestore, bucket, command, dump, files, redis};
 use crate::sys::clock;
 
 /// What `restore` did.
@@ -28,20 +28,38 @@ pub(super) async fn run(context: &Context, config: &Config, name: &ResourceName,
     let repository = context.repository(config).await?;
     let backup = choose(context, &repository, name, options.backup.as_ref()).await?;
     let wanted = WantedRestore { to: options.to.clone(), options: own(options, name.kind()) };
-    let planned =
-        watched(context, &repository, "planning", async |run| resource.plan_restore(&run, &backup, &wanted).await).await?;
+    // From here to the end: what retention removed while it is planned, or between the plan and the work, would look damaged.
+    let restore = plan_and_restore(context, &repository, resource.as_ref(), &backup, &wanted, options.dry_run);
+    Run::new(repository.clone()).while_protected(&backup, restore).await
+}
+
+async fn plan_and_restore(
+    context: &Context,
+    repository: &Repository,
+    resource: &dyn Resource,
+    backup: &BackupEntry,
+    wanted: &WantedRestore,
+    is_dry_run: bool,
+) -> Outcome {
+    let planned = watched(context, repository, "planning", async |run| resource.plan_restore(&run, backup, wanted).await).await?;
     let (plan, text) = (planned.json(), planned.text());
-    let report =
-        |restored, result, text| Report { resource: name.clone(), backup: backup.id.clone(), plan, restored, result, text };
-    if options.dry_run || !planned.is_confirmed() {
-        let why = if options.dry_run { "nothing was changed (--dry-run)" } else { "nothing was changed; add --apply to do this" };
+    let report = |restored, result, text| Report {
+        resource: resource.name().clone(),
+        backup: backup.id.clone(),
+        plan,
+        restored,
+        result,
+        text,
+    };
+    if is_dry_run || !planned.is_confirmed() {
+        let why = if is_dry_run { "nothing was changed (--dry-run)" } else { "nothing was changed; add --apply to do this" };
         context.output.result(&report(false, None, format!("{text}\n{why}")), |report| report.text.clone());
         return Ok(DONE);
     }
     context.output.note(&text);
     let mut output = context.output.content();
-    let restore = async |run: Run| run.while_protected(&backup, planned.carry_out(&run, &mut output)).await;
-    let restored = watched(context, &repository, "restoring", restore).await?;
+    let restore = async |run: Run| planned.carry_out(&run, &mut output).await;
+    let restored = watched(context, repository, "restoring", restore).await?;
     if !output.is_used() {
         context.output.result(&report(true, Some(restored.json), restored.text), |report| report.text.clone());
     }
