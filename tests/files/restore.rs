@@ -204,3 +204,33 @@ fn a_backup_of_which_a_restore_is_planned_is_left_alone_by_retention() {
     assert_eq!(site.listed(), 2, "what a restore is planned of was removed");
     assert!(site.run(&["restore", "files/tree", "--backup", &first]).contains("file (content"));
 }
+
+#[test]
+fn what_came_to_the_paths_after_a_backup_is_not_removed_by_its_restore() {
+    let site = Site::new("");
+    let (inner, tree) = (site.tree.join("inner"), site.tree.display().to_string());
+    site.write("inner/kept", "kept");
+    let beside = site.write("beside", "never backed up");
+    let added = site.scratch.new_directory("added").join("file");
+    fs::write(&added, "never backed up").expect("write a file");
+    let root = site.scratch.path().display();
+    let paths = |paths: &str| {
+        let text = format!("[repository]\nurl = \"file://{root}/repository\"\n[files.tree]\npaths = [{paths}]\n");
+        fs::write(site.configuration(), text).expect("write the configuration");
+    };
+    paths(&format!("\"{}\"", inner.display()));
+    site.backup();
+    // One path is new, and one was widened.
+    paths(&format!("\"{tree}\", \"{root}/added\""));
+    let extra = site.write("inner/extra", "extra");
+    let plan = site.json(&["restore", "files/tree", "--delete-extra"]);
+    let difference = &plan["plan"]["difference"];
+    assert_eq!(difference["beyond"], serde_json::json!([tree, format!("{root}/added")]), "{plan}");
+    assert_eq!(difference["extra"], serde_json::json!([extra.display().to_string()]), "{plan}");
+    let shown = site.run(&["restore", "files/tree", "--delete-extra", "--apply"]);
+    assert!(shown.contains("1 removed"), "{shown}");
+    assert!(beside.exists() && added.exists() && !extra.exists(), "{shown}");
+    let only = added.display().to_string();
+    let said = site.refusal(&["restore", "files/tree", "--only", &only, "--delete-extra", "--apply"]);
+    assert!(said.contains("the backup has nothing at") && added.exists(), "{said}");
+}

@@ -63,8 +63,9 @@ pub(super) async fn plan(
     }
     let compared = places.clone();
     let difference = blocking(move || {
-        // With `delete_extra`, that it is not there is what is brought back.
-        if let Some(missing) = difference.missing.first().filter(|_| !delete_extra) {
+        // With `delete_extra`, that it is not there is what is brought back, where the backup tells that it was not.
+        let is_known = |missing: &&Vec<u8>| delete_extra && compare::lies_in_backup(missing, &difference);
+        if let Some(missing) = difference.missing.iter().find(|missing| !is_known(missing)) {
             return Err(Error::NotInBackup(Path::new("/").join(OsStr::from_bytes(missing))));
         }
         compare::find_extra(&section, &compared, &mut difference)?;

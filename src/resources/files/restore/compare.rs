@@ -117,14 +117,26 @@ pub(super) fn find_extra(section: &Files, places: &Places, difference: &mut Diff
             let name = crate::resources::files::archive::stored_path(relative);
             let name = if name.is_empty() { member.clone() } else { [&member[..], b"/", &name[..]].concat() };
             // Sockets, pipes and devices are in no backup, and in nobody's way.
-            if !is_skipped(&found.metadata) && places.wants(&name) && !difference.all.contains(&PathMark::of(&name)) {
+            if is_skipped(&found.metadata) || !places.wants(&name) || difference.all.contains(&PathMark::of(&name)) {
+                return Ok(());
+            }
+            if lies_in_backup(&name, difference) {
                 difference.extra.push(AnyPath(found.path));
+            } else if difference.beyond.last().is_none_or(|AnyPath(last)| *last != root) {
+                difference.beyond.push(AnyPath(root.clone()));
             }
             Ok(())
         })?;
         denied.into_result()?;
     }
     find_occupied(difference)
+}
+
+/// Whether something would lie in a directory that the backup has: whatever is not in there was not there. Of a path that the resource got
+/// since, or that was widened, the backup does not know what was there.
+pub(super) fn lies_in_backup(name: &[u8], difference: &Difference) -> bool {
+    let mut slashes = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(slash, _)| slash);
+    slashes.any(|slash| difference.all.contains(&PathMark::of(&name[..slash])))
 }
 
 /// Directories among what is there in addition that cannot be removed, since they hold what no backup has: what is excluded, pipes, another

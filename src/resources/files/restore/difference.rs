@@ -30,6 +30,8 @@ pub(super) struct Difference {
     pub extra: Vec<AnyPath>,
     /// Directories that are not in the backup either, and stay: they hold something that no backup has.
     pub occupied: Vec<AnyPath>,
+    /// Paths of the resource that were none when the backup was taken: what is there stays.
+    pub beyond: Vec<AnyPath>,
     /// Whether owners can be given: only root can.
     pub owners: bool,
     /// The members that have to be written.
@@ -162,6 +164,9 @@ impl fmt::Display for Difference {
         }
         for path in &self.occupied {
             writeln!(f, "- {path} (not in the backup: stays in any case; it holds something that backups leave out)")?;
+        }
+        for path in &self.beyond {
+            writeln!(f, "- {path} (no path of the resource when the backup was taken: what the backup has nothing of stays)")?;
         }
         let Self { added, changed, unchanged, .. } = self;
         let extra = self.extra.len() + self.occupied.len();
