@@ -234,3 +234,42 @@ fn what_came_to_the_paths_after_a_backup_is_not_removed_by_its_restore() {
     let said = site.refusal(&["restore", "files/tree", "--only", &only, "--delete-extra", "--apply"]);
     assert!(said.contains("the backup has nothing at") && added.exists(), "{said}");
 }
+
+#[test]
+fn a_directory_where_the_backup_has_a_file_gives_way_when_all_that_is_in_it_may_go() {
+    let site = Site::new("exclude = [\"*.tmp\"]");
+    let (file, other) = (site.write("file", "file"), site.write("other", "other"));
+    site.backup();
+    fs::remove_file(&file).and_then(|()| fs::write(&other, "changed")).expect("change the tree");
+    let inner = site.write("file/deep/inner", "extra");
+    let said = site.refusal(&["restore", "files/tree", "--apply"]);
+    assert!(said.contains("file is a directory that is not empty") && said.contains("--delete-extra"), "{said}");
+    assert!(inner.exists() && fs::read_to_string(&other).expect("a file") == "changed", "nothing was restored");
+    let excluded = site.write("file/deep/work.tmp", "excluded");
+    let shown = site.run(&["restore", "files/tree", "--delete-extra"]);
+    assert!(shown.contains("file (cannot be replaced"), "{shown}");
+    site.refusal(&["restore", "files/tree", "--delete-extra", "--apply"]);
+    assert!(inner.exists() && excluded.exists());
+    fs::remove_file(excluded).expect("remove a file");
+    let said = site.run(&["restore", "files/tree", "--delete-extra", "--apply"]);
+    assert!(said.contains("2 removed"), "{said}");
+    let now = [&file, &other].map(|path| fs::read_to_string(path).expect("a file"));
+    assert_eq!(now, ["file", "other"]);
+}
+
+#[test]
+fn what_a_killed_restore_has_left_is_removed_by_the_next_one() {
+    let site = Site::new("");
+    let file = site.write("file", "as it was");
+    site.backup();
+    fs::write(&file, "changed").expect("change a file");
+    let mut restore = site.command(&["restore", "files/tree", "--apply"]);
+    let killed = restore.env("HOLDFAST_FAIL_POINTS", "name.before tree/file 0 kill").output().expect("run it");
+    assert!(!killed.status.success(), "{killed:?}");
+    let drafts = || below(&site.tree).into_iter().filter(|path| path.to_string_lossy().contains(".holdfast-")).count();
+    assert_eq!((drafts(), fs::read_to_string(&file).expect("a file").as_str()), (1, "changed"));
+    let shown = site.run(&["restore", "files/tree"]);
+    assert!(shown.contains("left by a restore that was killed: will be removed"), "{shown}");
+    site.run(&["restore", "files/tree", "--apply"]);
+    assert_eq!((drafts(), fs::read_to_string(&file).expect("a file").as_str()), (0, "as it was"));
+}

@@ -47,6 +47,9 @@ pub enum Error {
     /// Something other than a directory is in the way, or a link that would lead elsewhere.
     #[error("{path} is in the way: it is not a directory", path = .0.display())]
     InTheWay(PathBuf),
+    /// A directory with something in it, where the backup has none.
+    #[error("{path} is a directory that is not empty, and none in the backup: nothing was restored", path = .0.display())]
+    Filled(PathBuf),
     /// What alone was wanted.
     #[error("the backup has nothing at {path}", path = .0.display())]
     NotInBackup(PathBuf),
@@ -106,6 +109,10 @@ impl Explained for Error {
             Self::NotInBackup(_) => Some(
                 "--only takes absolute paths as they were; the newest backup may have been taken after the file was removed: 'holdfast backups' \
                  lists those before it, and --backup chooses one"
+                    .to_owned(),
+            ),
+            Self::Filled(_) => Some(
+                "--delete-extra removes what is in it, but for what backups leave out; or move it away, or choose others with --only"
                     .to_owned(),
             ),
             Self::InTheWay(_) => Some("move it away, or restore into another directory with --to".to_owned()),

@@ -3,6 +3,7 @@
 mod apply;
 mod compare;
 mod difference;
+mod draft;
 mod places;
 
 use std::ffi::{OsStr, OsString};
@@ -68,8 +69,8 @@ pub(super) async fn plan(
         if let Some(missing) = difference.missing.iter().find(|missing| !is_known(missing)) {
             return Err(Error::NotInBackup(Path::new("/").join(OsStr::from_bytes(missing))));
         }
-        compare::find_extra(&section, &compared, &mut difference)?;
         difference.delete_extra = delete_extra;
+        compare::find_extra(&section, &compared, &mut difference)?;
         Ok(difference)
     })
     .await?;
@@ -137,6 +138,9 @@ impl RestorePlan for Planned {
 
     async fn carry_out(self: Box<Self>, run: &Run, _: &mut (dyn Write + Send)) -> crate::resources::Result<Restored> {
         run.progress.set(crate::resources::Doing::default());
+        if let Some(path) = self.difference.filled.first() {
+            return Err(Error::Filled(path.0.clone()).into());
+        }
         let (object, archive) = open(run, &self.backup).await?;
         let again = if self.difference.alone.is_empty() { None } else { Some(open(run, &self.backup).await?.1) };
         let Self { places, difference, .. } = *self;

@@ -1,5 +1,6 @@
 //! Carrying out a difference: each file is written beside its place, synced, and renamed over what is there.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File};
@@ -7,8 +8,7 @@ use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
@@ -17,13 +17,14 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 use serde::Serialize;
 
-use super::compare::status;
+use super::compare::{is_directory, status};
 use super::difference::{AnyPath, Difference, PathMark};
+use super::draft::draft_name;
 use super::places::{Place, Places, absent};
 use crate::resources::files::attributes::{beside, write_attributes};
 use crate::resources::files::error::{Error, Result};
 use crate::resources::files::tar::{Archive, Kind, Member};
-use crate::sys::clock;
+use crate::sys::fail_point;
 
 /// What was done.
 #[derive(Debug, Default, Serialize)]
@@ -56,16 +57,20 @@ pub(super) fn apply<R: Read>(
     places: Places,
     difference: &Difference,
 ) -> Result<Applied> {
-    let mut work = Work { places, owners: difference.owners, folders: HashMap::new(), directories: Vec::new() };
+    let (inside, rest) = difference.removed();
+    let owners = difference.owners;
+    let mut work = Work { places, owners, inside, removed: Cell::new(0), folders: HashMap::new(), directories: Vec::new() };
     let mut applied = Applied::default();
-    let done = carry_out(&mut work, object, archive, again, difference, &mut applied);
+    remove_drafts(&difference.drafts)?;
+    let done = carry_out(&mut work, object, archive, again, difference, &mut applied).and_then(|()| remove(&rest, &mut applied));
+    applied.removed += work.removed.get();
     // Where it ends early too, directories that were made get their modes.
     let finished = work.finish();
     done.and(finished).map(|()| applied)
 }
 
 fn carry_out<R: Read>(
-    work: &mut Work,
+    work: &mut Work<'_>,
     object: &str,
     mut archive: Archive<R>,
     again: Option<Archive<R>>,
@@ -90,13 +95,17 @@ fn carry_out<R: Read>(
     }
     if difference.delete_extra {
         applied.left.extend_from_slice(&difference.occupied);
-        remove(&difference.extra, applied)?;
     }
     Ok(())
 }
 
+/// Removes what restores that were killed have left.
+fn remove_drafts(drafts: &[AnyPath]) -> Result<()> {
+    drafts.iter().try_for_each(|AnyPath(path)| absent(fs::remove_file(path)).map(drop).map_err(Error::file("remove", path)))
+}
+
 /// Removes what the backup does not have; directories after what is in them.
-fn remove(extra: &[AnyPath], applied: &mut Applied) -> Result<()> {
+fn remove(extra: &[&AnyPath], applied: &mut Applied) -> Result<()> {
     for AnyPath(path) in extra.iter().rev() {
         let Some(metadata) = absent(fs::symlink_metadata(path)).map_err(Error::file("look at", path))? else { continue };
         let gone = if metadata.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
@@ -112,9 +121,13 @@ fn remove(extra: &[AnyPath], applied: &mut Applied) -> Result<()> {
     Ok(())
 }
 
-struct Work {
+struct Work<'a> {
     places: Places,
     owners: bool,
+    /// What is removed of directories that become something else, once that lies beside them.
+    inside: Vec<&'a AnyPath>,
+    /// How much of it was.
+    removed: Cell<u64>,
     /// Folders in which names have changed, by their paths: they are synced at the end.
     folders: HashMap<PathBuf, OwnedFd>,
     /// Directories, which get their modes and times when everything in them is written.
@@ -124,7 +137,7 @@ struct Work {
 /// How many folders are kept open.
 const FOLDERS_MAX: usize = 100;
 
-impl Work {
+impl Work<'_> {
     fn write<R: Read>(&mut self, object: &str, archive: &mut Archive<R>, member: Member) -> Result<()> {
         let place = self.places.find(&member.path, true)?;
         let Some(folder) = &place.folder else { return Err(Error::InTheWay(place.path)) };
@@ -170,8 +183,7 @@ impl Work {
 
     /// Makes a directory, in place of anything that is none.
     fn directory(&self, folder: &OwnedFd, place: &Place) -> Result<()> {
-        let is_directory = |status: nix::sys::stat::FileStat| status.st_mode & 0o170_000 == 0o040_000;
-        match status(place)?.map(is_directory) {
+        match status(place)?.map(|status| is_directory(&status)) {
             Some(true) => return Ok(()),
             Some(false) => unlinkat(folder.as_fd(), place.name.as_c_str(), UnlinkatFlags::NoRemoveDir)
                 .map_err(Error::errno("remove", &place.path))?,
@@ -197,6 +209,7 @@ impl Work {
             file.set_len(member.size).map_err(Error::file("write", &place.path))?;
             self.dress(folder, &cstring(&name), &place.path, member)?;
             file.sync_all().map_err(Error::file("sync", &place.path))?;
+            fail_point::reach("name.before", || place.path.display().to_string()).map_err(Error::file("name", &place.path))?;
             self.rename(folder, &name, place)
         });
         if done.is_err() {
@@ -219,6 +232,7 @@ impl Work {
         match rename() {
             // A directory gives way only if it is empty.
             Err(Errno::EISDIR) => {
+                self.empty(&place.path)?;
                 unlinkat(folder.as_fd(), place.name.as_c_str(), UnlinkatFlags::RemoveDir)
                     .map_err(Error::errno("replace", &place.path))?;
                 rename().map_err(Error::errno("replace", &place.path))
@@ -227,9 +241,18 @@ impl Work {
         }
     }
 
+    /// Removes what is to be removed of a directory that becomes something else. What came into it since the plan was made keeps it there.
+    fn empty(&self, directory: &Path) -> Result<()> {
+        let inside: Vec<&AnyPath> = self.inside.iter().copied().filter(|AnyPath(path)| path.starts_with(directory)).collect();
+        let mut emptied = Applied::default();
+        let done = remove(&inside, &mut emptied);
+        self.removed.set(self.removed.get() + emptied.removed);
+        done
+    }
+
     /// Owner, attributes, mode and times: the owner first, since changing it takes capabilities and set-id bits away, and the mode after the
     /// attributes, since what its owner may not write to takes none. An access control list stays as it is: the mode was taken with it.
-    fn dress(&self, folder: &OwnedFd, name: &std::ffi::CString, path: &std::path::Path, member: &Member) -> Result<()> {
+    fn dress(&self, folder: &OwnedFd, name: &std::ffi::CString, path: &Path, member: &Member) -> Result<()> {
         self.own(folder, name, member).map_err(Error::errno("give away", path))?;
         let mode = Mode::from_bits_truncate(member.mode);
         let set_mode = |mode| {
@@ -297,18 +320,11 @@ impl Work {
 }
 
 /// Removes a draft, if it is still there.
-fn discard(folder: &OwnedFd, name: &str, beside: &std::path::Path) {
+fn discard(folder: &OwnedFd, name: &str, beside: &Path) {
     match unlinkat(folder.as_fd(), name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(errno) => tracing::warn!("the draft {name} beside {} was not removed: {errno}", beside.display()),
     }
-}
-
-/// A name that no other draft has.
-fn draft_name() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!(".holdfast-{:x}-{:x}-{count:x}", clock::now().as_nanosecond(), std::process::id())
 }
 
 fn cstring(name: &str) -> std::ffi::CString {

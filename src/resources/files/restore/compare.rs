@@ -13,6 +13,7 @@ use nix::unistd::geteuid;
 use similar::TextDiff;
 
 use super::difference::{AnyPath, Change, Difference, PathMark};
+use super::draft::is_abandoned;
 use super::places::{Place, Places, absent, is_at_or_below};
 use crate::config::Files;
 use crate::resources::files::attributes::{beside, read_attributes};
@@ -87,6 +88,9 @@ impl Comparing<'_> {
         let renewed = matches!(&member.kind, Kind::HardLink(first) if self.difference.write.contains(&PathMark::of(first)));
         let comparison = Comparison { place: &place, member, status, owners: self.difference.owners, renewed };
         let (mut what, text) = comparison.run(self.object, archive, self.places, self.difference.has_room())?;
+        if member.kind != Kind::Directory && is_directory(&status) {
+            self.difference.replaced.push(place.path.clone());
+        }
         if what.is_empty() && self.is_another_one(member, &status, mark) {
             what.push("becomes a file of its own".to_owned());
         }
@@ -120,7 +124,9 @@ pub(super) fn find_extra(section: &Files, places: &Places, difference: &mut Diff
             if is_skipped(&found.metadata) || !places.wants(&name) || difference.all.contains(&PathMark::of(&name)) {
                 return Ok(());
             }
-            if lies_in_backup(&name, difference) {
+            if !found.metadata.is_dir() && found.path.file_name().is_some_and(is_abandoned) {
+                difference.drafts.push(AnyPath(found.path));
+            } else if lies_in_backup(&name, difference) {
                 difference.extra.push(AnyPath(found.path));
             } else if difference.beyond.last().is_none_or(|AnyPath(last)| *last != root) {
                 difference.beyond.push(AnyPath(root.clone()));
@@ -129,7 +135,8 @@ pub(super) fn find_extra(section: &Files, places: &Places, difference: &mut Diff
         })?;
         denied.into_result()?;
     }
-    find_occupied(difference)
+    find_occupied(difference)?;
+    find_filled(difference)
 }
 
 /// Whether something would lie in a directory that the backup has: whatever is not in there was not there. Of a path that the resource got
@@ -142,7 +149,8 @@ pub(super) fn lies_in_backup(name: &[u8], difference: &Difference) -> bool {
 /// Directories among what is there in addition that cannot be removed, since they hold what no backup has: what is excluded, pipes, another
 /// file system.
 fn find_occupied(difference: &mut Difference) -> Result<()> {
-    let mut removable: HashSet<PathBuf> = difference.extra.iter().map(|AnyPath(path)| path.clone()).collect();
+    let gone = difference.extra.iter().chain(&difference.drafts);
+    let mut removable: HashSet<PathBuf> = gone.map(|AnyPath(path)| path.clone()).collect();
     // What is in a directory comes after it.
     for AnyPath(path) in difference.extra.iter().rev() {
         if holds_others(path, &removable).map_err(Error::file("read", path))? {
@@ -151,6 +159,18 @@ fn find_occupied(difference: &mut Difference) -> Result<()> {
     }
     let all = std::mem::take(&mut difference.extra);
     (difference.extra, difference.occupied) = all.into_iter().partition(|AnyPath(path)| removable.contains(path));
+    Ok(())
+}
+
+/// Directories that become something else, and hold what will not be removed.
+fn find_filled(difference: &mut Difference) -> Result<()> {
+    let extra = if difference.delete_extra { &difference.extra[..] } else { &[] };
+    let removable: HashSet<PathBuf> = extra.iter().chain(&difference.drafts).map(|AnyPath(path)| path.clone()).collect();
+    for path in &difference.replaced {
+        if holds_others(path, &removable).map_err(Error::file("read", path))? {
+            difference.filled.push(AnyPath(path.clone()));
+        }
+    }
     Ok(())
 }
 
@@ -165,6 +185,11 @@ fn holds_others(path: &Path, removable: &HashSet<PathBuf>) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Whether it is said of a directory.
+pub(super) fn is_directory(status: &FileStat) -> bool {
+    SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR
 }
 
 /// What the system says of a place; `None` where nothing is.

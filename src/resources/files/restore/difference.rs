@@ -30,10 +30,17 @@ pub(super) struct Difference {
     pub extra: Vec<AnyPath>,
     /// Directories that are not in the backup either, and stay: they hold something that no backup has.
     pub occupied: Vec<AnyPath>,
+    /// What restores that were killed have left there.
+    pub drafts: Vec<AnyPath>,
+    /// Directories that become something else, and cannot, because there is something in them that stays.
+    pub filled: Vec<AnyPath>,
     /// Paths of the resource that were none when the backup was taken: what is there stays.
     pub beyond: Vec<AnyPath>,
     /// Whether owners can be given: only root can.
     pub owners: bool,
+    /// Directories that become something else.
+    #[serde(skip)]
+    pub replaced: Vec<PathBuf>,
     /// The members that have to be written.
     #[serde(skip)]
     pub write: HashSet<PathMark>,
@@ -134,6 +141,12 @@ impl Difference {
         self.changes.len() < NAMED_MAX
     }
 
+    /// What is removed because the backup does not have it: what lies in directories that become something else, and the rest.
+    pub(super) fn removed(&self) -> (Vec<&AnyPath>, Vec<&AnyPath>) {
+        let extra: &[AnyPath] = if self.delete_extra { &self.extra } else { &[] };
+        extra.iter().partition(|AnyPath(path)| self.replaced.iter().any(|directory| path.starts_with(directory)))
+    }
+
     /// Whether anything that is there would be another afterwards, or gone.
     pub(super) fn touches_what_is_there(&self) -> bool {
         self.changed > 0 || self.delete_extra && !self.extra.is_empty()
@@ -164,6 +177,12 @@ impl fmt::Display for Difference {
         }
         for path in &self.occupied {
             writeln!(f, "- {path} (not in the backup: stays in any case; it holds something that backups leave out)")?;
+        }
+        for path in &self.filled {
+            writeln!(f, "- {path} (cannot be replaced: it is a directory that is not empty, and what is in it stays)")?;
+        }
+        for path in &self.drafts {
+            writeln!(f, "- {path} (left by a restore that was killed: will be removed)")?;
         }
         for path in &self.beyond {
             writeln!(f, "- {path} (no path of the resource when the backup was taken: what the backup has nothing of stays)")?;
