@@ -53,6 +53,10 @@ pub fn parse(text: &str, path: &Path) -> Result<Config> {
         let detail = "the endpoint holds user information, which would be shown in logs; use access_key_id and secret_access_key";
         return Err(invalid(line, detail.to_owned()));
     }
+    // As they are found when a tree is walked, which is what patterns are compared with.
+    for tree in config.files.values_mut().flat_map(|section| &mut section.paths) {
+        *tree = tree.components().collect();
+    }
     config.path = path.to_owned();
     Ok(config)
 }
@@ -142,6 +146,10 @@ mod tests {
         }
         assert!(files("[files.a]\npaths = []\n").contains(":5: paths names nothing"));
         assert!(files("[files.a]\npaths = [\"/etc\"]\nexclude = [\"[\"]\n").contains(":7: '[' is not a pattern"));
+        let useless = |pattern: &str| files(&format!("[files.a]\npaths = [\"/etc/a\"]\nexclude = [\"{pattern}\"]\n"));
+        assert!(useless("*").contains(":5: the pattern '*' in exclude leaves out all of /etc/a"));
+        assert!(useless("/etc/b/*").contains(":5: the pattern '/etc/b/*' in exclude matches nothing"));
+        assert!(useless("/etc/a/b/").contains(":7: '/etc/a/b/' is not a pattern: it ends with a slash"));
         assert!(files("[files.a]\npaths = [\"/etc/a\"]\n[files.a]\npaths = [\"/etc/b\"]\n").contains(":7: duplicate key"));
         assert!(files("[files.\"a b\"]\npaths = [\"/etc/a\"]\n").contains(":5: 'files/a b' is not the name"));
         let good = format!("{GOOD}[files.a]\npaths = [\"/etc/a\"]\n[files.b]\npaths = [\"/etc/ab\"]\n");
@@ -203,6 +211,8 @@ mod tests {
     fn a_bucket_that_is_none_or_holds_the_repository_is_refused_with_the_line() {
         let bucket = |source: &str| format!("[bucket.a]\nsource = {{ {source} }}\n");
         assert!(refusal(&format!("{GOOD}{}", bucket("url = \"/a\""))).contains(":5: the source is no bucket"));
+        let useless = format!("{GOOD}{}exclude = [\"**\"]\n", bucket("url = \"s3://a\""));
+        assert!(refusal(&useless).contains(":5: the pattern '**' in exclude leaves out every object"));
         let shown = bucket("url = \"s3://a\", endpoint = \"http://key:hush-hush@host\"");
         let message = refusal(&format!("{GOOD}{shown}"));
         assert!(message.contains(":5: the endpoint holds user information") && !message.contains("hush"), "{message}");

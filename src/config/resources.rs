@@ -229,7 +229,10 @@ impl Config {
                 _ => None,
             }
         };
-        self.bucket.iter().find_map(|(name, section)| Some((ResourceKind::Bucket, name.clone(), wrong(section)?.to_owned())))
+        self.bucket.iter().find_map(|(name, section)| {
+            let useless = || section.exclude.iter().find_map(Pattern::wrong_for_keys);
+            Some((ResourceKind::Bucket, name.clone(), wrong(section).map(str::to_owned).or_else(useless)?))
+        })
     }
 
     /// Whether objects of the repository lie among those of `place` whose keys begin with `begin`, or the other way round. `place` is reached
@@ -258,6 +261,9 @@ impl Config {
                     return Some((ResourceKind::Files, name.clone(), why));
                 }
                 before.push((name, path));
+            }
+            if let Some(why) = section.exclude.iter().find_map(|pattern| pattern.wrong_for_trees(&section.paths)) {
+                return Some((ResourceKind::Files, name.clone(), why));
             }
         }
         None
