@@ -27,6 +27,11 @@ pub fn environment() -> Environment {
     Environment::new(variables, home, user.map(|user| user.name))
 }
 
+/// Whether a variable can be called so.
+pub(super) fn is_variable_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
+}
+
 /// The directories in which programs are looked for (`PATH`).
 #[must_use]
 pub fn program_directories() -> Vec<PathBuf> {

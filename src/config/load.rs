@@ -48,10 +48,8 @@ pub fn parse(text: &str, path: &Path) -> Result<Config> {
     if let Some((offset, detail)) = config.contradiction() {
         return Err(invalid(line_of(text, offset), detail));
     }
-    if config.repository.endpoint.as_deref().is_some_and(holds_user_info) {
-        let line = line_of(text, text.find("endpoint").unwrap_or(0));
-        let detail = "the endpoint holds user information, which would be shown in logs; use access_key_id and secret_access_key";
-        return Err(invalid(line, detail.to_owned()));
+    if let Some((key, why)) = config.repository.wrong() {
+        return Err(invalid(line_of_key(text, "[repository]", key), why));
     }
     // As they are found when a tree is walked, which is what patterns are compared with.
     for tree in config.files.values_mut().flat_map(|section| &mut section.paths) {
@@ -66,6 +64,12 @@ fn line_of_section(text: &str, kind: ResourceKind, name: &str) -> usize {
     let kind = kind.as_str();
     let headings = [format!("[{kind}.{name}]"), format!("[{kind}.\"{name}\"]"), format!("[{kind}.'{name}']")];
     line_of(text, headings.iter().find_map(|heading| text.find(heading)).unwrap_or(0))
+}
+
+/// The line of a key of a section.
+fn line_of_key(text: &str, section: &str, key: &str) -> usize {
+    let begin = text.find(section).unwrap_or(0);
+    line_of(text, text[begin..].find(key).map_or(begin, |found| begin + found))
 }
 
 /// Whether there is something before an `@` in the part of a URL that names the host.
@@ -205,6 +209,8 @@ mod tests {
         let watched = refusal(&format!("{encrypted}{section}on_change = true\n"));
         assert!(watched.contains(":7: that the output would differ shows only when the program is run"), "{watched}");
         assert!(refusal(&format!("{encrypted}[command.secrets]\nrun = []\n")).contains(":7: run names no program"));
+        let named = refusal(&format!("{encrypted}{section}env = {{ \"A=B\" = \"c\" }}\n"));
+        assert!(named.contains(":7: env has a key that cannot be the name of a variable"), "{named}");
     }
 
     #[test]
@@ -262,6 +268,29 @@ mod tests {
         let message = refusal(&with("https://key:hush-hush@s3.example.com"));
         assert!(message.contains(":3: the endpoint holds user information") && !message.contains("hush"), "{message}");
         assert!(parse(&with("https://s3.example.com/a@b"), Path::new("/c")).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_as_it_is_in_the_repository_is_refused_with_its_line() {
+        let with = |lines: &str| format!("[repository]\nurl = \"s3://b\"\n{lines}\n");
+        for (lines, message) in [
+            ("access_key_id = \"a\"", ":3: access_key_id needs secret_access_key"),
+            ("region = \"a\"\nsecret_access_key = \"a\"", ":4: secret_access_key needs access_key_id"),
+            ("session_token = { env = \"A\" }", ":3: session_token needs access_key_id"),
+            ("session_token = { env = \"A=B\" }", ":3: 'A=B' cannot be the name of a variable"),
+            ("access_key_id = 3", ":3: invalid type: integer `3`, expected a text, or { env"),
+            ("lease = \"0s\"", ":3: lease must be a second at least"),
+            ("storage_class = \"STANDRAD\"", ":3: 'STANDRAD' is no storage class; AWS has STANDARD"),
+            ("storage_class = \"\"\nendpoint = \"http://host\"", ":3: '' is no storage class"),
+        ] {
+            let refused = refusal(&with(lines));
+            assert!(refused.contains(message), "{lines}: {refused}");
+        }
+        for good in ["storage_class = \"COLD\"\nendpoint = \"http://host\"", "storage_class = \"GLACIER_IR\"", "lease = \"1s\""] {
+            assert!(parse(&with(good), Path::new("/c")).is_ok(), "{good}");
+        }
+        let bucket = format!("{GOOD}[bucket.a]\nsource = {{ url = \"s3://a\", access_key_id = \"a\" }}\n");
+        assert!(refusal(&bucket).contains(":5: access_key_id needs secret_access_key"));
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 use super::endpoint::{is_same, is_same_service};
+use super::environment::is_variable_name;
 use super::load::holds_user_info;
+use super::schema::lonely_key;
 use super::{Config, Duration, Keep, Objectives, OnChange, Pattern, Result, Schedule, Secret, StoreUrl, UploadChecksum};
 use crate::repository::{ResourceKind, ResourceName};
 use crate::storage::s3;
@@ -198,6 +200,9 @@ impl Config {
                     "that the output would differ shows only when the program is run: write how often, as in on_change = \"15m\"",
                 );
             }
+            if section.env.keys().any(|name| !is_variable_name(name)) {
+                return Some("env has a key that cannot be the name of a variable: it is empty or holds '='");
+            }
             let clear =
                 "the output of a program is stored encrypted only: set [encryption] recipients ('holdfast key new' makes a key)";
             self.encryption.recipients.is_empty().then_some(clear)
@@ -217,6 +222,10 @@ impl Config {
                 return Some(
                     "the endpoint holds user information, which would be shown in logs; use access_key_id and secret_access_key",
                 );
+            }
+            let BucketSource { access_key_id, secret_access_key, session_token, .. } = &section.source;
+            if let Some((_, why)) = lonely_key(access_key_id.as_ref(), secret_access_key.as_ref(), session_token.as_ref()) {
+                return Some(why);
             }
             match &self.repository.url {
                 StoreUrl::S3 { bucket: own, prefix: inner }

@@ -9,6 +9,8 @@ use std::time::Duration as StdDuration;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use super::endpoint::is_same;
+use super::load::holds_user_info;
 use super::{
     Bucket, Command, Dump, Duration, EncryptionSection, Error, Files, Keep, Objectives, Period, Redis, Result, Schedule, Secret,
     StoreUrl, Zone,
@@ -78,7 +80,7 @@ pub struct RepositorySection {
     #[serde(default)]
     pub upload_checksum: UploadChecksum,
     /// After so long a backup, a restore or a scheduled run that gives no sign of life counts as dead.
-    #[serde(default = "default_lease")]
+    #[serde(default = "default_lease", deserialize_with = "lease")]
     pub lease: Duration,
     /// Credentials; by default those of the AWS credential chain.
     pub access_key_id: Option<Secret>,
@@ -97,6 +99,21 @@ impl Config {
         self.repository == other.repository && self.encryption.is_like(&other.encryption) && agent(self) == agent(other)
     }
 }
+
+/// The storage classes of AWS that objects are put in by their name.
+const AWS_CLASSES: [&str; 11] = [
+    "STANDARD",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER_IR",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "REDUCED_REDUNDANCY",
+    "EXPRESS_ONEZONE",
+    "OUTPOSTS",
+    "SNOW",
+];
 
 /// Encryption by the store's service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -216,6 +233,29 @@ const fn default_lease() -> Duration {
     Duration(StdDuration::from_mins(2))
 }
 
+/// Shorter than a second it would have ended before it is renewed: stores tell the time in seconds.
+fn lease<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Duration, D::Error> {
+    let wanted = Duration::deserialize(deserializer)?;
+    if wanted.0 < StdDuration::from_secs(1) {
+        return Err(serde::de::Error::custom("lease must be a second at least; some minutes are usual, as in 2m"));
+    }
+    Ok(wanted)
+}
+
+/// A key for a store that lacks the one that it needs: its name, and what to do. Left alone, it would be ignored, and others used.
+pub(super) fn lonely_key(
+    id: Option<&Secret>,
+    key: Option<&Secret>,
+    token: Option<&Secret>,
+) -> Option<(&'static str, &'static str)> {
+    match (id, key, token) {
+        (Some(_), None, _) => Some(("access_key_id", "access_key_id needs secret_access_key: give both, or neither")),
+        (None, Some(_), _) => Some(("secret_access_key", "secret_access_key needs access_key_id: give both, or neither")),
+        (None, None, Some(_)) => Some(("session_token", "session_token needs access_key_id and secret_access_key")),
+        _ => None,
+    }
+}
+
 const fn default_max_delay() -> Duration {
     Duration(StdDuration::from_secs(1))
 }
@@ -293,6 +333,25 @@ impl RepositorySection {
             StoreUrl::Directory(path) => Ok(Location::Directory(path.clone())),
             StoreUrl::S3 { bucket, prefix } => self.s3(bucket, prefix).map(Box::new).map(Location::S3),
         }
+    }
+
+    /// A key of the section that cannot be as it is, and why.
+    pub(super) fn wrong(&self) -> Option<(&'static str, String)> {
+        if self.endpoint.as_deref().is_some_and(holds_user_info) {
+            let why =
+                "the endpoint holds user information, which would be shown in logs; use access_key_id and secret_access_key";
+            return Some(("endpoint", why.to_owned()));
+        }
+        let keys = [&self.access_key_id, &self.secret_access_key, &self.session_token].map(Option::as_ref);
+        let lonely = lonely_key(keys[0], keys[1], keys[2]).map(|(key, why)| (key, why.to_owned()));
+        lonely.or_else(|| self.wrong_class().map(|why| ("storage_class", why)))
+    }
+
+    /// A class that AWS does not know; other services have their own.
+    fn wrong_class(&self) -> Option<String> {
+        let class = self.storage_class.as_deref()?;
+        let is_known = if is_same(self.endpoint.as_deref(), None) { AWS_CLASSES.contains(&class) } else { !class.is_empty() };
+        (!is_known).then(|| format!("'{class}' is no storage class; AWS has {}", AWS_CLASSES.join(", ")))
     }
 
     fn s3(&self, bucket: &str, prefix: &str) -> Result<s3::Options> {

@@ -4,13 +4,18 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
+use super::environment::is_variable_name;
 use super::{Error, Result};
 
+/// The forms that a secret is written in.
+const FORMS: &str = "a text, or { env = \"VARIABLE\" }, { file = \"/path\" } or { command = \"PROGRAM AND ARGUMENTS\" }";
+
 /// A value that is not shown, and where it comes from.
-#[derive(Clone, Deserialize, PartialEq, Eq)]
-#[serde(untagged)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     /// It stands in the configuration.
     Inline(String),
@@ -19,8 +24,7 @@ pub enum Secret {
 }
 
 /// Where a secret comes from.
-#[derive(Clone, Deserialize, PartialEq, Eq, Debug)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
     /// An environment variable.
     Env(String),
@@ -51,6 +55,46 @@ impl Secret {
     }
 }
 
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(SecretVisitor)
+    }
+}
+
+struct SecretVisitor;
+
+/// A secret as a table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    env: Option<String>,
+    file: Option<PathBuf>,
+    command: Option<String>,
+}
+
+impl<'de> Visitor<'de> for SecretVisitor {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(FORMS)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Secret, E> {
+        Ok(Secret::Inline(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Secret, A::Error> {
+        let Table { env, file, command } = Table::deserialize(MapAccessDeserializer::new(map))?;
+        if let Some(name) = env.as_ref().filter(|name| !is_variable_name(name)) {
+            return Err(A::Error::custom(format!("'{name}' cannot be the name of a variable")));
+        }
+        let from = env.map(Source::Env).into_iter().chain(file.map(Source::File)).chain(command.map(Source::Command));
+        let several = |_| A::Error::custom(format!("a secret comes from one place; write it as {FORMS}"));
+        let [source] = <[Source; 1]>::try_from(from.collect::<Vec<_>>()).map_err(several)?;
+        Ok(Secret::From(source))
+    }
+}
+
 /// Runs a program for the secret it prints. What it writes to standard error is dropped: a program that fails can show the secret there
 /// (`set -x`, a URL with a password), and the log is no place for it.
 fn output_of(command: &str) -> Result<String> {
@@ -76,5 +120,41 @@ impl fmt::Debug for Secret {
             Self::Inline(_) => f.write_str("(secret)"),
             Self::From(source) => source.fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Holder {
+        secret: Secret,
+    }
+
+    fn read(value: &str) -> std::result::Result<Secret, String> {
+        let holder = toml::from_str::<Holder>(&format!("secret = {value}\n"));
+        holder.map(|holder| holder.secret).map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn a_secret_is_written_in_four_forms() {
+        assert_eq!(read("\"hush\""), Ok(Secret::Inline("hush".to_owned())));
+        assert_eq!(read("{ env = \"A\" }"), Ok(Secret::From(Source::Env("A".to_owned()))));
+        assert_eq!(read("{ file = \"/a\" }"), Ok(Secret::From(Source::File(PathBuf::from("/a")))));
+        assert_eq!(read("{ command = \"a b\" }"), Ok(Secret::From(Source::Command("a b".to_owned()))));
+    }
+
+    #[test]
+    fn what_is_no_secret_is_told_the_forms() {
+        for wrong in ["3", "[\"a\"]", "{}", "{ env = \"A\", file = \"/a\" }"] {
+            let said = read(wrong).expect_err("no secret");
+            assert!(said.contains("{ env = \"VARIABLE\" }") && said.contains("a text, or"), "{wrong}: {said}");
+        }
+        for name in ["A=B", ""] {
+            let said = read(&format!("{{ env = \"{name}\" }}")).expect_err("no name");
+            assert!(said.contains(&format!("'{name}' cannot be the name of a variable")), "{said}");
+        }
+        assert!(read("{ enf = \"A\" }").is_err_and(|said| said.starts_with("unknown field `enf`, expected one of `env`")));
     }
 }
