@@ -19,7 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Agent, Config};
 use crate::repository::{Repository, ResourceName};
 use crate::resources::postgres::archive::push::Pusher;
 use crate::resources::postgres::archive::push_ahead::PushAhead;
@@ -44,6 +44,12 @@ pub async fn serve(config: Config, repository: Repository, stop: CancellationTok
     let pusher = |(name, _): (ResourceName, _)| (name.clone(), PushAhead::new(Pusher::new(repository.clone(), name)));
     let clusters = config.clusters().map(pusher).collect();
     let pushers = Arc::new(Pushers { config, clusters });
+    let agent = &pushers.config.agent;
+    // The default needs no server of its own to be there.
+    if agent.archive_user != Agent::default().archive_user && is_unknown(&agent.archive_user) {
+        let hint = "set [agent] archive_user to the user that PostgreSQL runs as here";
+        tracing::warn!(hint, "this system has no user '{}': nobody but root can archive through the agent", agent.archive_user);
+    }
     while !stop.is_cancelled() {
         let ended = tokio::select! {
             ended = listen(&path, &pushers) => ended,
@@ -138,10 +144,7 @@ impl Pushers {
         };
         let path = PathBuf::from(OsStr::from_bytes(path));
         if !may_ask(user, &self.config.agent.archive_user) {
-            let named = &self.config.agent.archive_user;
-            return refused(format!(
-                "user {user} may not store WAL; set [agent] archive_user (now '{named}') to the server's user"
-            ));
+            return refused(may_not(user, &self.config.agent.archive_user));
         }
         let pusher = match self.cluster(&String::from_utf8_lossy(resource)) {
             Ok(pusher) => pusher,
@@ -172,6 +175,17 @@ fn may_ask(user: u32, archive_user: &str) -> bool {
     user == 0 || user == geteuid().as_raw() || named() == Some(user)
 }
 
+/// Why not, and what to do.
+fn may_not(user: u32, archive_user: &str) -> String {
+    let unknown = if is_unknown(archive_user) { ", a user that this system does not have" } else { "" };
+    format!("user {user} may not store WAL; set [agent] archive_user (now '{archive_user}'{unknown}) to the server's user")
+}
+
+/// Whether the system says that there is no such user.
+fn is_unknown(name: &str) -> bool {
+    User::from_name(name).is_ok_and(|found| found.is_none())
+}
+
 fn refused(message: String) -> Verdict {
     Verdict { code: exit::NOT_STORED, message }
 }
@@ -179,6 +193,12 @@ fn refused(message: String) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_may_not_store_wal_is_told_when_the_named_user_is_unknown() {
+        assert!(may_not(1, "no such user").contains("(now 'no such user', a user that this system does not have)"));
+        assert!(may_not(1, "root").contains("(now 'root') to the server's user"));
+    }
 
     #[tokio::test]
     async fn whoever_cannot_listen_leaves_the_socket_to_the_agent_that_does() {
