@@ -117,7 +117,8 @@ pub(super) fn logging(common: &Common) {
         (true, _) => "error",
         (false, 0) => "warn,holdfast=info",
         (false, 1) => "info,holdfast=debug",
-        (false, _) => "debug,holdfast=trace",
+        // The SDK's details show whose keys it uses, and what it signs with them.
+        (false, _) => "debug,aws_=info,holdfast=trace",
     };
     let subscriber = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(stderr);
     if common.output == Format::Json {
