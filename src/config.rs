@@ -31,5 +31,5 @@ pub use redis::{Redis, RedisPlace, RedisUrl};
 pub use resources::{Bucket, BucketSource, Command, Files, Tags};
 pub use schedule::{LOOK_EVERY, Objectives, OnChange, Schedule, Zone, system_time_zone};
 pub use schema::{Agent, Config, Postgres, RepositorySection, ServerSideEncryption, UploadChecksum};
-pub use secret::Secret;
+pub use secret::{Secret, SecretVariables};
 pub use upkeep::Upkeep;

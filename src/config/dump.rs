@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Config, Duration, Keep, Objectives, Schedule, Secret};
+use super::{Config, Duration, Keep, Objectives, Schedule, Secret, SecretVariables};
 use crate::repository::{DumpFormat, ResourceKind, ResourceName};
 
 /// `[dump.NAME]`
@@ -46,6 +46,9 @@ pub struct Dump {
     /// What it has to keep to.
     #[serde(default)]
     pub objectives: Objectives,
+    /// What no program that is run for it inherits.
+    #[serde(skip)]
+    pub hidden: SecretVariables,
 }
 
 /// Tables by name: `schema.table`, or `table` in any schema; `*` stands for any characters.

@@ -55,6 +55,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config> {
     for tree in config.files.values_mut().flat_map(|section| &mut section.paths) {
         *tree = tree.components().collect();
     }
+    config.hide_secrets();
     config.path = path.to_owned();
     Ok(config)
 }
@@ -104,6 +105,8 @@ mod tests {
     use crate::config::OnChange;
 
     const GOOD: &str = "[repository]\nurl = \"file:///b\"\n[postgres.main]\nconninfo = \"host=db\"\n";
+
+    const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
     fn refusal(text: &str) -> String {
         parse(text, Path::new("/etc/holdfast.toml")).expect_err("a wrong configuration").to_string()
@@ -201,8 +204,7 @@ mod tests {
     fn a_program_whose_output_would_lie_in_the_clear_is_refused_with_the_line() {
         let section = "[command.secrets]\nrun = [\"kubectl\"]\n";
         assert!(refusal(&format!("{GOOD}{section}")).contains(":5: the output of a program is stored encrypted only"));
-        let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
-        let encrypted = format!("{GOOD}[encryption]\nrecipients = [\"{recipient}\"]\n");
+        let encrypted = format!("{GOOD}[encryption]\nrecipients = [\"{RECIPIENT}\"]\n");
         let config = parse(&format!("{encrypted}{section}"), Path::new("/c")).expect("a valid configuration");
         let (name, command) = config.commands().next().expect("a program");
         assert_eq!((name.to_string().as_str(), command.timeout.0.as_secs()), ("command/secrets", 60));
@@ -291,6 +293,27 @@ mod tests {
         }
         let bucket = format!("{GOOD}[bucket.a]\nsource = {{ url = \"s3://a\", access_key_id = \"a\" }}\n");
         assert!(refusal(&bucket).contains(":5: access_key_id needs secret_access_key"));
+    }
+
+    #[test]
+    fn programs_are_told_of_every_variable_that_holds_a_secret() {
+        let env = |name: &str| format!("{{ env = \"{name}\" }}");
+        let keys = |id: &str, key: &str, token: &str| {
+            format!("access_key_id = {}, secret_access_key = {}, session_token = {}", env(id), env(key), env(token))
+        };
+        let text = [
+            format!("repository = {{ url = \"s3://b\", {} }}", keys("V01", "V02", "V03")),
+            format!("encryption = {{ recipients = [\"{RECIPIENT}\"], identity_passphrase = {} }}", env("V04")),
+            format!("bucket.a.source = {{ url = \"s3://a\", {} }}", keys("V05", "V06", "V07")),
+            format!("postgres.a.conninfo = {}\ndump.a.conninfo = {}", env("V08"), env("V09")),
+            format!("redis.a = {{ url = {}, password = {} }}", env("V10"), env("V11")),
+            format!("command.a = {{ run = [\"a\"], env = {{ A = {}, B = \"V\" }} }}", env("V12")),
+        ];
+        let config = parse(&text.join("\n"), Path::new("/c")).expect("a valid configuration");
+        let all: Vec<String> = (1..=12).map(|number| format!("V{number:02}")).collect();
+        for hidden in [&config.command["a"].hidden, &config.dump["a"].hidden, &config.redis["a"].hidden] {
+            assert_eq!(hidden.names().collect::<Vec<_>>(), all);
+        }
     }
 
     #[test]

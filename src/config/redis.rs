@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
-use super::{Config, Keep, Objectives, Result, Schedule, Secret};
+use super::{Config, Keep, Objectives, Result, Schedule, Secret, SecretVariables};
 use crate::repository::{ResourceKind, ResourceName};
 
 /// The port of a Redis server that does not say otherwise.
@@ -36,6 +36,9 @@ pub struct Redis {
     /// What it has to keep to.
     #[serde(default)]
     pub objectives: Objectives,
+    /// What no program that is run for it inherits.
+    #[serde(skip)]
+    pub hidden: SecretVariables,
 }
 
 const fn yes() -> bool {

@@ -9,7 +9,9 @@ use super::endpoint::{is_same, is_same_service};
 use super::environment::is_variable_name;
 use super::load::holds_user_info;
 use super::schema::lonely_key;
-use super::{Config, Duration, Keep, Objectives, OnChange, Pattern, Result, Schedule, Secret, StoreUrl, UploadChecksum};
+use super::{
+    Config, Duration, Keep, Objectives, OnChange, Pattern, Result, Schedule, Secret, SecretVariables, StoreUrl, UploadChecksum,
+};
 use crate::repository::{ResourceKind, ResourceName};
 use crate::storage::s3;
 
@@ -59,6 +61,9 @@ pub struct Command {
     /// What it has to keep to.
     #[serde(default)]
     pub objectives: Objectives,
+    /// What no program that is run for it inherits.
+    #[serde(skip)]
+    pub hidden: SecretVariables,
 }
 
 /// `[bucket.NAME]`: the objects of a bucket.

@@ -1,15 +1,17 @@
 //! Values that nobody may see: given inline, or taken from the environment, a file or a program.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::environment::is_variable_name;
-use super::{Error, Result};
+use super::{Config, Error, RepositorySection, Result};
 
 /// The forms that a secret is written in.
 const FORMS: &str = "a text, or { env = \"VARIABLE\" }, { file = \"/path\" } or { command = \"PROGRAM AND ARGUMENTS\" }";
@@ -34,7 +36,51 @@ pub enum Source {
     Command(String),
 }
 
+/// The names of the variables that the secrets of a configuration are taken from. They are those of this process: no program that it runs is
+/// to find them in its environment, unless it is given them.
+#[derive(Clone, Debug, Default)]
+pub struct SecretVariables(Arc<[String]>);
+
+impl SecretVariables {
+    /// The names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+impl Config {
+    /// Tells the sections for which programs are run what these must not inherit.
+    pub(super) fn hide_secrets(&mut self) {
+        let names: BTreeSet<String> = self.secrets().filter_map(Secret::variable).map(str::to_owned).collect();
+        let hidden = SecretVariables(names.into_iter().collect());
+        self.command.values_mut().for_each(|section| section.hidden = hidden.clone());
+        self.dump.values_mut().for_each(|section| section.hidden = hidden.clone());
+        self.redis.values_mut().for_each(|section| section.hidden = hidden.clone());
+    }
+
+    fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let RepositorySection { access_key_id, secret_access_key, session_token, .. } = &self.repository;
+        let passphrase = &self.encryption.identity_passphrase;
+        let repository = [access_key_id, secret_access_key, session_token, passphrase].into_iter().flatten();
+        let buckets = self.bucket.values().map(|section| &section.source);
+        let buckets = buckets.flat_map(|source| [&source.access_key_id, &source.secret_access_key, &source.session_token]);
+        let servers = self.postgres.values().map(|section| &section.conninfo);
+        let servers = servers.chain(self.dump.values().map(|section| &section.conninfo));
+        let redis = self.redis.values().flat_map(|section| std::iter::once(&section.url).chain(&section.password));
+        let commands = self.command.values().flat_map(|section| section.env.values());
+        repository.chain(buckets.flatten()).chain(servers).chain(redis).chain(commands)
+    }
+}
+
 impl Secret {
+    /// The variable that it is taken from, if it is.
+    fn variable(&self) -> Option<&str> {
+        match self {
+            Self::From(Source::Env(name)) => Some(name),
+            _ => None,
+        }
+    }
+
     /// The value itself.
     ///
     /// # Errors

@@ -72,13 +72,21 @@ pub struct LocalPostgres {
     programs: Programs,
     account: Account,
     data_directory: PathBuf,
+    /// Variables of this process that its programs do not inherit.
+    hidden: Vec<String>,
 }
 
 impl LocalPostgres {
     /// The server of a data directory, existing or to be made.
     #[must_use]
     pub const fn new(programs: Programs, account: Account, data_directory: PathBuf) -> Self {
-        Self { programs, account, data_directory }
+        Self { programs, account, data_directory, hidden: Vec::new() }
+    }
+
+    /// The same, whose programs do not inherit these variables.
+    #[must_use]
+    pub fn without_variables<'a>(self, names: impl Iterator<Item = &'a str>) -> Self {
+        Self { hidden: names.map(str::to_owned).collect(), ..self }
     }
 
     /// Where its log goes.
@@ -148,6 +156,9 @@ impl LocalPostgres {
         let mut command = self.account.command(&self.programs.program(program));
         // PostgreSQL refuses to start where it cannot read the working directory.
         command.current_dir("/").stdin(Stdio::null());
+        for name in &self.hidden {
+            command.env_remove(name);
+        }
         command
     }
 }

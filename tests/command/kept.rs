@@ -87,6 +87,16 @@ fn a_program_that_fails_leaves_no_backup_and_its_complaint_is_shown_without_secr
 }
 
 #[test]
+fn a_program_inherits_no_variable_that_holds_a_secret() {
+    let site = Site::new("env = { TOKEN = { env = \"HUSH_TOKEN\" } }");
+    site.does("echo \"${HUSH_TOKEN-nothing} $TOKEN $PLAIN\"");
+    let mut backup = site.command(&["backup", "command/secrets"]);
+    let taken = backup.env("HUSH_TOKEN", "hush-hush").env("PLAIN", "plain").output().expect("run it");
+    assert!(taken.status.success(), "{taken:?}");
+    assert_eq!(site.run(&["restore", "command/secrets", "--to", "-", "--quiet"]), "nothing hush-hush plain\n");
+}
+
+#[test]
 fn a_program_that_takes_too_long_is_killed_with_all_that_it_started() {
     let site = Site::new("timeout = \"1s\"");
     let pid = site.scratch.path().join("pid");

@@ -72,6 +72,10 @@ impl Output {
 fn start(section: &config::Command) -> CommandResult<Program> {
     let mut command = tokio::process::Command::new(section.program());
     command.args(section.run.iter().skip(1));
+    // Those that it is given come after: they may be among them.
+    for name in section.hidden.names() {
+        command.env_remove(name);
+    }
     let mut secrets = Vec::new();
     for (variable, value) in &section.env {
         let value = value.reveal()?;

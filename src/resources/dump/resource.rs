@@ -30,7 +30,7 @@ impl Database {
 
     fn tools(&self, info: &ConnInfo, sql: &SqlConnection) -> DumpResult<Tools> {
         let programs = source::programs(&self.section, sql.server_version().major())?;
-        Tools::new(programs, info, sql, self.section.timeout.0)
+        Tools::new(programs, info, sql, &self.section)
     }
 
     async fn store(&self, run: &Run, draft: &Draft) -> DumpResult<(BackupEntry, Vec<String>)> {

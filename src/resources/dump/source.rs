@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::error::{Error, Result};
-use crate::config;
+use crate::config::{self, SecretVariables};
 use crate::pgwire::{ConnInfo, LoginVariables, SqlConnection};
 use crate::repository::ResourceName;
 use crate::sys::local_postgres::Programs;
@@ -33,15 +33,16 @@ pub(super) fn programs(section: &config::Dump, major: u32) -> Result<Programs> {
 pub(super) struct Tools {
     programs: Programs,
     login: LoginVariables,
+    hidden: SecretVariables,
     limit: Duration,
 }
 
 impl Tools {
     /// The programs, led to the server that `sql` is connected to.
-    pub(super) fn new(programs: Programs, info: &ConnInfo, sql: &SqlConnection, limit: Duration) -> Result<Self> {
+    pub(super) fn new(programs: Programs, info: &ConnInfo, sql: &SqlConnection, section: &config::Dump) -> Result<Self> {
         let login = info.login_variables(sql.server());
         let login = login.ok_or_else(|| Error::Interrupted(format!("{} is not in its connection string", sql.server())))?;
-        Ok(Self { programs, login, limit })
+        Ok(Self { programs, login, hidden: section.hidden.clone(), limit: section.timeout.0 })
     }
 
     /// The major version of the programs.
@@ -52,7 +53,7 @@ impl Tools {
     /// One of the programs. Passwords are in its environment and not on its command line.
     pub(super) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.program(program));
-        for name in &self.login.unset {
+        for name in self.hidden.names().chain(self.login.unset.iter().copied()) {
             command.env_remove(name);
         }
         command.envs(self.login.set.iter().map(|(name, value)| (name, value)));

@@ -14,7 +14,7 @@ use super::inventory::{Inventory, detail};
 use super::load::{Loading, missing};
 use super::place::Place;
 use super::source::Tools;
-use crate::config::{self, Environment};
+use crate::config::{self, Environment, SecretVariables};
 use crate::pgwire::{ConnInfo, SqlConnection};
 use crate::repository::BackupEntry;
 use crate::resources::{self, Run};
@@ -50,8 +50,8 @@ pub(super) async fn try_restore(run: &Run, section: &config::Dump, backup: &Back
     };
     run.progress.say("starting a scratch server");
     let scratch = match blocking({
-        let (programs, spool) = (programs.clone(), section.spool.clone());
-        move || Scratch::start(programs, spool.as_deref())
+        let (programs, spool, hidden) = (programs.clone(), section.spool.clone(), section.hidden.clone());
+        move || Scratch::start(programs, spool.as_deref(), &hidden)
     })
     .await
     {
@@ -89,7 +89,7 @@ impl Drop for Scratch {
 }
 
 impl Scratch {
-    fn start(programs: Programs, spool: Option<&Path>) -> Result<Self> {
+    fn start(programs: Programs, spool: Option<&Path>, hidden: &SecretVariables) -> Result<Self> {
         let parent = spool.map_or_else(std::env::temp_dir, Path::to_owned);
         let directory = Place::make(&parent, "trial", |left| stop(&programs, left))?;
         let place = directory.path();
@@ -97,7 +97,7 @@ impl Scratch {
         let account = Account::for_directory(place)?;
         account.give(place).map_err(Error::file("give away", place))?;
         fs::set_permissions(place, fs::Permissions::from_mode(0o700)).map_err(Error::file("close", place))?;
-        let server = LocalPostgres::new(programs.clone(), account, place.join(DATA));
+        let server = LocalPostgres::new(programs.clone(), account, place.join(DATA)).without_variables(hidden.names());
         server.initdb(&["--no-sync"])?;
         let socket = place.display().to_string();
         let settings = [
@@ -148,7 +148,7 @@ impl Scratch {
         for statement in missing(run, backup, &sql).await?.statements {
             sql.execute("making a role", &statement).await.map_err(Error::from)?;
         }
-        let tools = Tools::new(self.programs.clone(), &self.info, &sql, section.timeout.0)?;
+        let tools = Tools::new(self.programs.clone(), &self.info, &sql, section)?;
         let loading = Loading { run, section, backup, inventory, sql: &sql, info: &self.info, tools: &tools };
         Ok(match loading.fill(DATABASE, &create_for_trial(DATABASE, &inventory.database), true).await {
             Ok(tables) => Outcome::Restored { major: self.major(), tables },

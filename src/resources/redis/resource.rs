@@ -66,7 +66,7 @@ impl Resource for Server {
     }
 
     async fn verify(&self, run: &Run, backup: &BackupEntry) -> Result<Verified> {
-        verify::verify(run, backup, self.section.scratch_server).await
+        verify::verify(run, backup, &self.section).await
     }
 
     async fn plan_restore(&self, run: &Run, backup: &BackupEntry, wanted: &WantedRestore) -> Result<Box<dyn RestorePlan>> {

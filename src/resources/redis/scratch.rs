@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use super::connection::Connection;
 use super::server::Facts;
 use super::tls::Certificates;
-use crate::config::{RedisPlace, RedisUrl};
+use crate::config::{RedisPlace, RedisUrl, SecretVariables};
 use crate::sys::clock::Deadline;
 
 /// A directory in memory.
@@ -81,12 +81,12 @@ impl Scratch {
     }
 
     /// Lets the first of the installed servers that can load it; one of its own kind first.
-    pub(super) async fn load(self, kind: &str) -> Loaded {
+    pub(super) async fn load(self, kind: &str, hidden: &SecretVariables) -> Loaded {
         let programs = if kind == "valkey" { ["valkey-server", "redis-server"] } else { ["redis-server", "valkey-server"] };
         let mut tried = Vec::new();
         for program in programs {
-            let Some(server) = version(program).await else { continue };
-            match self.try_load(program, &server).await {
+            let Some(server) = version(program, hidden).await else { continue };
+            match self.try_load(program, &server, hidden).await {
                 Loaded::LeftOut(why) => tried.push(why),
                 other => return other,
             }
@@ -95,9 +95,9 @@ impl Scratch {
         Loaded::LeftOut(if tried.is_empty() { nothing.to_owned() } else { tried.join("; ") })
     }
 
-    async fn try_load(&self, program: &str, server: &str) -> Loaded {
+    async fn try_load(&self, program: &str, server: &str, hidden: &SecretVariables) -> Loaded {
         let log = self.directory.path().join("log");
-        let mut child = match self.start(program, &log).await {
+        let mut child = match self.start(program, &log, hidden).await {
             Ok(child) => child,
             Err(error) => return Loaded::LeftOut(format!("{server} cannot be started: {error}")),
         };
@@ -111,14 +111,14 @@ impl Scratch {
     }
 
     /// Its configuration goes through a pipe: nothing of it is seen in a list of processes, and no file is left.
-    async fn start(&self, program: &str, log: &Path) -> std::io::Result<Child> {
+    async fn start(&self, program: &str, log: &Path, hidden: &SecretVariables) -> std::io::Result<Child> {
         let directory = self.directory.path().display();
         let configuration = format!(
             "port 0\nunixsocket {directory}/socket\nunixsocketperm 700\ndir {directory}\ndbfilename dump.rdb\n\
              appendonly no\nsave \"\"\ndaemonize no\ndatabases 65536\n"
         );
         let log = File::create(log)?;
-        let mut command = Command::new(program);
+        let mut command = without(hidden, program);
         command.arg("-").current_dir(self.directory.path()).process_group(0).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
         let mut child = command.spawn()?;
@@ -167,11 +167,20 @@ fn refused(server: &str, log: &str) -> Loaded {
 }
 
 /// The name and version of an installed program; none where there is none.
-async fn version(program: &str) -> Option<String> {
-    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().await.ok()?;
+async fn version(program: &str, hidden: &SecretVariables) -> Option<String> {
+    let output = without(hidden, program).arg("--version").stdin(Stdio::null()).output().await.ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = text.split_whitespace().find_map(|word| word.strip_prefix("v="))?;
     Some(format!("{program} {version}"))
+}
+
+/// A program that does not inherit these variables.
+fn without(hidden: &SecretVariables, program: &str) -> Command {
+    let mut command = Command::new(program);
+    for name in hidden.names() {
+        command.env_remove(name);
+    }
+    command
 }
 
 fn has_room(directory: &Path, bytes: u64) -> bool {

@@ -6,17 +6,18 @@ use super::error::Error;
 use super::feed::Checking;
 use super::rdb::Checked;
 use super::scratch::{Loaded, Scratch};
+use crate::config;
 use crate::repository::{BackupEntry, BackupObject, Content, Detail, RedisBackup};
 use crate::resources::{self, Result, Run, Verified, is_locked};
 
 /// Reads a backup back.
-pub(super) async fn verify(run: &Run, backup: &BackupEntry, scratch_server: bool) -> Result<Verified> {
+pub(super) async fn verify(run: &Run, backup: &BackupEntry, section: &config::Redis) -> Result<Verified> {
     let mut verified = Verified::begin(backup);
     let Detail::Redis(detail) = &backup.detail else { return Ok(verified) };
     run.progress.expect(backup.objects.iter().map(|object| object.plain_bytes).sum());
     for object in &backup.objects {
         if object.name == detail.rdb {
-            verify_file(run, backup, detail, object, scratch_server, &mut verified).await?;
+            verify_file(run, backup, detail, object, section, &mut verified).await?;
         } else {
             verified.read_stored(run, backup, object).await?;
         }
@@ -29,7 +30,7 @@ async fn verify_file(
     backup: &BackupEntry,
     detail: &RedisBackup,
     object: &BackupObject,
-    scratch_server: bool,
+    section: &config::Redis,
     verified: &mut Verified,
 ) -> Result<()> {
     let backups = run.repository.backups(&backup.resource);
@@ -41,7 +42,7 @@ async fn verify_file(
         return Ok(());
     }
     let Some(frames) = verified.note(&key, frames)? else { return Ok(()) };
-    let mut scratch = if scratch_server { Scratch::begin(object.plain_bytes).map(Some) } else { Ok(None) };
+    let mut scratch = if section.scratch_server { Scratch::begin(object.plain_bytes).map(Some) } else { Ok(None) };
     let content = backups.read_whole(&backup.id, object, &frames);
     let Some(checked) = read(run, &key, object, content, &mut scratch, verified).await? else { return Ok(()) };
     compare(&key, detail, &checked, verified);
@@ -50,7 +51,7 @@ async fn verify_file(
         Err(why) => verified.compared.push(format!("it was not loaded into a server: {why}")),
         Ok(Some(scratch)) => {
             run.progress.say("waiting for a scratch server to load it");
-            let loading = async { Ok::<_, resources::Error>(scratch.load(&detail.server).await) };
+            let loading = async { Ok::<_, resources::Error>(scratch.load(&detail.server, &section.hidden).await) };
             let loaded = run.until_cancelled(loading).await?;
             note_loaded(&key, detail, loaded, verified);
         }

@@ -137,7 +137,7 @@ impl DatabasePlan {
             sql.execute("making a role", statement).await.map_err(Error::from)?;
         }
         let programs = source::programs(section, detail.program_major)?;
-        let tools = Tools::new(programs, &self.info, &sql, section.timeout.0)?;
+        let tools = Tools::new(programs, &self.info, &sql, section)?;
         let loading = Loading { run, section, backup, inventory: &self.inventory, sql: &sql, info: &self.info, tools: &tools };
         let made = beside(&self.name, &format!("holdfast-{:x}", clock::now().as_millisecond()));
         let owner = self.owner(&sql).await?;
