@@ -109,3 +109,18 @@ fn a_place_that_is_none_is_refused(site: &Site) {
     assert!(refused("host=127.0.0.1 port=1").contains("names no database"));
     assert!(refused("host=127.0.0.1 port=1 dbname=x").contains("cannot be reached"));
 }
+
+#[test]
+fn a_template_is_refused_before_anything_is_done() {
+    let site = Site::new(&Installation::newest(), "");
+    site.backup();
+    site.cluster.sql("CREATE DATABASE model IS_TEMPLATE true");
+    site.cluster.sql_in("model", "CREATE TABLE precious AS SELECT 1 AS x");
+    let databases = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database";
+    let before = site.cluster.sql(databases);
+    for arguments in [&["--apply"][..], &[]] {
+        let said = site.refusal(&[&["restore", "dump/app", "--to", "model"][..], arguments].concat());
+        assert!(said.contains("database model is a template") && said.contains("IS_TEMPLATE false"), "{said}");
+    }
+    assert_eq!((site.cluster.sql(databases), site.cluster.sql_in("model", "SELECT x FROM precious").as_str()), (before, "1"));
+}

@@ -65,6 +65,9 @@ pub enum Error {
         /// The major version that was dumped.
         dumped: u32,
     },
+    /// A template in the place of the restored database.
+    #[error("database {0} is a template, which PostgreSQL does not drop: it cannot be replaced, and nothing was changed")]
+    Template(String),
     /// What was restored is not what was dumped.
     #[error("the restored tables do not have the rows that were dumped: {}", .0.join("; "))]
     Differs(Vec<String>),
@@ -129,6 +132,12 @@ impl Explained for Error {
                 "add --to NAME for a database of the configured server, --to postgresql://... for another one, --to ./FILE, or --to -"
             }
             Self::PasswordShown => "leave it out and set PGPASSWORD, or write it into ~/.pgpass",
+            Self::Template(name) => {
+                return Some(format!(
+                    "restore under another name, or run 'ALTER DATABASE {} IS_TEMPLATE false' there first",
+                    super::source::quoted(name)
+                ));
+            }
             Self::OlderServer { .. } => "restore to a server of the same or a newer version",
             Self::Differs(_) => {
                 "the database was not put in place; run 'holdfast verify' for this backup, and restore another one"

@@ -239,6 +239,10 @@ async fn connect_beside(info: &ConnInfo, name: &str) -> Result<(ConnInfo, SqlCon
 async fn look(info: &ConnInfo, sql: &SqlConnection, name: &str) -> Result<(Found, Option<String>)> {
     const DOING: &str = "looking at the database that is there";
     let Some(owner) = owner_of(sql, name).await? else { return Ok((Found::Absent, None)) };
+    // It would be found out when everything is restored, and the other has another name.
+    if is_template(sql, name).await? {
+        return Err(Error::Template(name.to_owned()));
+    }
     let inside = SqlConnection::connect(&info.clone().with_dbname(name)).await?;
     // Numbers from 16384 on are given to what users make.
     let statement = "SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE oid >= 16384 AND relkind <> 't' AND relkind <> 'i')
@@ -261,6 +265,13 @@ async fn owner_of(sql: &SqlConnection, name: &str) -> Result<Option<String>> {
     let statement = "SELECT pg_get_userbyid(datdba)::text AS owner FROM pg_catalog.pg_database WHERE datname::text = $1";
     let rows = sql.query(DOING, statement, &[&name]).await?;
     Ok(rows.first().map(|row| sql.get(DOING, row, "owner")).transpose()?)
+}
+
+async fn is_template(sql: &SqlConnection, name: &str) -> Result<bool> {
+    const DOING: &str = "looking whether the database is a template";
+    let statement = "SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname::text = $1 AND datistemplate) AS so";
+    let row = sql.query_one(DOING, statement, &[&name]).await?;
+    Ok(sql.get::<bool>(DOING, &row, "so")?)
 }
 
 async fn is_role(sql: &SqlConnection, name: &str) -> Result<bool> {
