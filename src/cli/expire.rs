@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::bytes;
 use super::{Context, Failure, Outcome, exit, signals};
-use crate::config::Config;
 use crate::operations::expire::{self, Error, Progress, Report, Rules};
 use crate::repository::{Repository, ResourceName};
 
@@ -30,6 +29,15 @@ pub(super) struct Options {
 struct Reports {
     dry_run: bool,
     resources: Vec<Report>,
+    /// Those that nothing could be done for; the others do not wait for them.
+    failed: Vec<Failed>,
+}
+
+#[derive(Serialize)]
+struct Failed {
+    resource: ResourceName,
+    error: String,
+    hint: Option<String>,
 }
 
 pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
@@ -39,33 +47,54 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
     }
     let repository = context.repository(&config).await?;
     let stop = signals::stop()?;
-    let mut resources = Vec::new();
+    let mut reports = Reports { dry_run: options.dry_run, resources: Vec::new(), failed: Vec::new() };
     for resource in config.resources() {
-        if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) && !stop.is_cancelled() {
-            resources.push(apply(context, &config, &repository, &resource, options, &stop).await?);
+        if options.resource.as_ref().is_some_and(|wanted| *wanted != resource) || stop.is_cancelled() {
+            continue;
+        }
+        let unknown = || Failure::new(format!("{resource} is not in the configuration"));
+        let rules = Rules::of(&config.upkeep(&resource).ok_or_else(unknown)?, config.time_zone());
+        match apply(context, &repository, &resource, &rules, options, &stop).await {
+            Ok(report) => reports.resources.push(report),
+            Err(error) if error.is_of_the_resource() => {
+                reports.failed.push(Failed { hint: error.hint(), error: error.to_string(), resource });
+            }
+            // The store is that of the others too.
+            Err(error) => return Err(error.into()),
         }
     }
-    context.output.result(&Reports { dry_run: options.dry_run, resources }, text);
-    Ok(if stop.is_cancelled() { exit::FAILED } else { exit::DONE })
+    // Of a single one that failed there is nothing to report but why.
+    if reports.failed.len() != 1 || !reports.resources.is_empty() {
+        context.output.result(&reports, text);
+    }
+    match &reports.failed[..] {
+        [] if stop.is_cancelled() => Ok(exit::FAILED),
+        [] => Ok(exit::DONE),
+        failed => Err(not_applied(failed)),
+    }
+}
+
+fn not_applied(failed: &[Failed]) -> Failure {
+    let each: Vec<String> = failed.iter().map(|failed| format!("{} ({})", failed.resource, failed.error)).collect();
+    let hint = failed.iter().find_map(|failed| failed.hint.clone());
+    Failure::new(format!("retention was not applied to {}", each.join(", "))).with_hint(hint)
 }
 
 async fn apply(
     context: &Context,
-    config: &Config,
     repository: &Repository,
     resource: &ResourceName,
+    rules: &Rules,
     options: &Options,
     stop: &CancellationToken,
-) -> Result<Report, Failure> {
-    let unknown = || Failure::new(format!("{resource} is not in the configuration"));
-    let rules = Rules::of(&config.upkeep(resource).ok_or_else(unknown)?, config.time_zone());
+) -> Result<Report, Error> {
     if options.dry_run {
-        return Ok(expire::plan_only(repository, resource, &rules).await?);
+        return expire::plan_only(repository, resource, rules).await;
     }
     let (progress, seen) = watch::channel(Progress::default());
     let display = context.output.progress(&resource.to_string());
     let mut ticks = tokio::time::interval(TICK);
-    let work = expire::expire(repository, resource, &rules, &progress, stop);
+    let work = expire::expire(repository, resource, rules, &progress, stop);
     tokio::pin!(work);
     let done = loop {
         tokio::select! {
@@ -79,7 +108,7 @@ async fn apply(
         }
     };
     display.finish();
-    Ok(done?)
+    done
 }
 
 fn text(reports: &Reports) -> String {
@@ -92,7 +121,8 @@ fn text(reports: &Reports) -> String {
         }
     };
     let each = |report: &Report| format!("{}\n{}", report.plan, last(report));
-    reports.resources.iter().map(each).collect::<Vec<_>>().join("\n")
+    let failed = |failed: &Failed| format!("{}\n  NOT APPLIED: {}", failed.resource, failed.error);
+    reports.resources.iter().map(each).chain(reports.failed.iter().map(failed)).collect::<Vec<_>>().join("\n")
 }
 
 impl From<Error> for Failure {

@@ -78,3 +78,28 @@ fn options_of_another_kind_are_refused() {
     assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(site.try_run(&["backup", "files/tree", "--label", "x"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_damaged_entry_keeps_retention_from_its_own_resource_alone() {
+    let site = Site::new("");
+    let other = site.scratch.new_directory("other");
+    site.configure(&format!("keep = {{ last = 1 }}\n[files.other]\npaths = [\"{}\"]\nkeep = {{ last = 1 }}", other.display()));
+    for content in ["1", "2"] {
+        site.write("file", content);
+        site.backup();
+        fs::write(other.join("file"), content).expect("write a file");
+        site.run(&["backup", "files/other"]);
+    }
+    let entries = || super::site::below(&site.scratch.path().join("repository/files/other/backups"));
+    let damaged = entries().into_iter().find(|path| path.is_file()).expect("an entry");
+    fs::write(&damaged, "{ damaged").expect("damage it");
+    let stored = super::site::below(&site.scratch.path().join("repository/files/other/data"));
+    let output = site.try_run(&["expire"]);
+    let (said, shown) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    let name = damaged.file_name().expect("a name").to_string_lossy().into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("not applied to files/other") && said.contains(&name) && said.contains("hint:"), "{said}");
+    assert!(shown.contains("removed 1 backup(s)") && shown.contains("files/other\n  NOT APPLIED"), "{shown}");
+    assert_eq!(entries().into_iter().filter(|path| path.is_file()).count(), 2, "nothing of it was touched");
+    assert_eq!(super::site::below(&site.scratch.path().join("repository/files/other/data")), stored);
+}

@@ -31,6 +31,15 @@ impl Error {
         }
     }
 
+    /// Whether it concerns this resource alone, so that others can be gone on with: something of it is damaged, or another process is at it.
+    #[must_use]
+    pub const fn is_of_the_resource(&self) -> bool {
+        match self {
+            Self::Repository(error) => error.is_damage() || error.is_locked(),
+            Self::Busy { .. } => true,
+        }
+    }
+
     /// What to do next.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
