@@ -5,6 +5,7 @@
 //! catalog tells nothing about the output: that it has changed shows by a salted digest that is slow to guess against.
 
 mod error;
+mod program;
 mod resource;
 mod restore;
 

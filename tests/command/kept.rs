@@ -117,6 +117,9 @@ fn a_program_that_is_not_there_is_named() {
     fs::remove_file(&site.program).expect("remove the program");
     let said = site.refusal(&["backup", "command/secrets"]);
     assert!(said.contains("cannot run") && said.contains("kubectl"), "{said}");
+    let checked = site.try_run(&["check", "command/secrets"]);
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.code() == Some(2) && said.contains("cannot run") && said.contains("kubectl"), "{said}");
 }
 
 /// A restore that was killed has left its lease: so a running one has it too.

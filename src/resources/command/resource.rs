@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::error::{Error, Result as CommandResult};
+use super::program;
 use super::restore::{self, RestoreRequest};
 use crate::codec::{ChangeDigest, Hash, Hasher};
 use crate::config;
@@ -129,10 +130,13 @@ impl Resource for Output {
         &self.name
     }
 
-    /// The program is not run: what it does is not known.
+    /// The program is looked for and not run: what it does is not known.
     async fn plan(&self) -> Result<Plan> {
+        let section = self.section.clone();
+        let looked = tokio::task::spawn_blocking(move || program::look(&section)).await;
+        let warning = looked.map_err(|panic| Error::Interrupted(panic.to_string()))??;
         let found = format!("the output of {} will be stored when it exits with 0", self.section.program());
-        Ok(Plan { found, plain_bytes: None, warnings: Vec::new() })
+        Ok(Plan { found, plain_bytes: None, warnings: warning.into_iter().collect() })
     }
 
     async fn back_up(&self, run: &Run) -> Result<BackedUp> {
