@@ -71,6 +71,8 @@ fn a_role_that_may_not_read_everything_is_told_so() {
     site.configure_with(&conninfo.replace("user=postgres", "user=reader"), &site.encryption(), "");
     let said = site.refusal(&["backup", "dump/app"]);
     assert!(said.contains("permission denied") && said.contains("not listed"), "{said}");
+    let checked = text(&site.try_run(&["check"]).stdout);
+    assert!(checked.contains("WARNING   dump/app: the role may not read") && checked.contains("public.orders"), "{checked}");
     for schema in ["public", "\"Sch.e\"\"ma\""] {
         site.cluster.sql_in_odd(&format!(
             "GRANT USAGE ON SCHEMA {schema} TO reader; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO reader;
@@ -83,6 +85,7 @@ fn a_role_that_may_not_read_everything_is_told_so() {
     assert!(taken["remarks"].to_string().contains("without their passwords: the role may not read pg_authid"), "{taken}");
     let checked = text(&site.try_run(&["check"]).stdout);
     assert!(checked.contains("WARNING   dump/app: the roles will be stored without their passwords"), "{checked}");
+    assert!(!checked.contains("the role may not read public"), "{checked}");
     assert_eq!(site.json(&["verify", "dump/app"])["sound"], true);
 }
 

@@ -14,6 +14,9 @@ use crate::pgwire::{ConnInfo, SqlConnection};
 use crate::repository::{BackupEntry, Detail, Draft, DumpBackup, ResourceName, WriteLimits};
 use crate::resources::{BackedUp, Plan, Resource, RestoreOptions, RestorePlan, Result, Run, Verified, WantedRestore};
 
+/// How many of the tables that may not be read are named.
+const NAMED_MAX: usize = 10;
+
 /// A database that is dumped.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -84,6 +87,17 @@ fn without_passwords(readable: bool, encrypted: bool) -> Option<String> {
     Some(format!("the roles are stored without their passwords: {why}"))
 }
 
+/// What `pg_dump` will fail at.
+fn unreadable(tables: &[String]) -> Option<String> {
+    let named = tables.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = match tables.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let what = "a dump will fail: grant it SELECT there and USAGE of the schemas (or pg_read_all_data), or leave them out";
+    (!tables.is_empty()).then(|| format!("the role may not read {named}{more}; {what}"))
+}
+
 #[async_trait]
 impl Resource for Database {
     fn name(&self) -> &ResourceName {
@@ -105,10 +119,9 @@ impl Resource for Database {
             snapshot.sql().server(),
             tools.major()
         );
-        let warnings = match self.section.globals && !snapshot.reads_passwords {
-            true => vec!["the roles will be stored without their passwords: the role may not read pg_authid".to_owned()],
-            false => Vec::new(),
-        };
+        let no_passwords = "the roles will be stored without their passwords: the role may not read pg_authid";
+        let no_passwords = (self.section.globals && !snapshot.reads_passwords).then(|| no_passwords.to_owned());
+        let warnings = no_passwords.into_iter().chain(unreadable(&snapshot.unreadable())).collect();
         let plain_bytes = Some(snapshot.plain_bytes);
         snapshot.end().await?;
         Ok(Plan { found, plain_bytes, warnings })

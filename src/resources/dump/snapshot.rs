@@ -35,6 +35,8 @@ struct Found {
     emptied: bool,
     /// Whether it is one whose rows are in the dump, unless it is left out.
     has_rows: bool,
+    /// Whether the role may read it, as `pg_dump` does with tables and sequences, or has to lock, as it does with partitioned tables.
+    is_readable: bool,
 }
 
 /// Nothing of the role's or the database's settings ends the transaction or hides rows; names without a schema mean PostgreSQL's own.
@@ -50,7 +52,8 @@ const TABLES: &str = r"
            EXISTS (SELECT FROM unnest($1::text[], $2::text[]) AS p(s, t) WHERE n.nspname::text LIKE s AND c.relname::text LIKE t) AS excluded,
            EXISTS (SELECT FROM unnest($3::text[], $4::text[]) AS p(s, t) WHERE n.nspname::text LIKE s AND c.relname::text LIKE t)
              AS emptied,
-           c.relkind = 'r' AND NOT (c.relpersistence = 'u' AND pg_is_in_recovery()) AS has_rows
+           c.relkind = 'r' AND NOT (c.relpersistence = 'u' AND pg_is_in_recovery()) AS has_rows,
+           c.relkind NOT IN ('r', 'p', 'S') OR has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS is_readable
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
@@ -119,6 +122,12 @@ impl Snapshot {
         self.tables.iter().filter(|table| table.excluded).count()
     }
 
+    /// The tables and sequences that are to be dumped with what is in them, and that the role may not read.
+    pub(super) fn unreadable(&self) -> Vec<String> {
+        let meant = self.tables.iter().filter(|table| !table.excluded && !table.emptied);
+        meant.filter(|table| !table.is_readable).map(|table| format!("{}.{}", table.schema, table.name)).collect()
+    }
+
     /// What tells `pg_dump` what is left out: whole names, in quotes, in which no character is special.
     pub(super) fn exclusions(&self) -> Vec<String> {
         let name = |table: &Found| format!("{}.{}", quoted(&table.schema), quoted(&table.name));
@@ -164,6 +173,7 @@ impl Snapshot {
                 excluded: self.sql.get(DOING, row, "excluded")?,
                 emptied: self.sql.get(DOING, row, "emptied")?,
                 has_rows: self.sql.get(DOING, row, "has_rows")?,
+                is_readable: self.sql.get(DOING, row, "is_readable")?,
             });
         }
         Ok(found)
