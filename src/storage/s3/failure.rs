@@ -33,6 +33,11 @@ pub fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
+/// Whether the service answered that it succeeded, and what it answered cannot be understood.
+pub fn is_unreadable<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    status(error) == Some(200) && error.as_service_error().is_some_and(|answer| answer.code().is_none())
+}
+
 /// The failure that an answer stands for. Only the code `NoSuchKey` proves an object's absence: a bare 404 can come from anything.
 fn answered(code: Option<&str>, message: Option<&str>, status: u16) -> Failure {
     let text = format!("{} {} (HTTP {status})", code.unwrap_or("an answer without a code"), message.unwrap_or_default());
