@@ -30,9 +30,18 @@ pub struct Proxy {
 /// Told of each HTTP request, by its first line, before the request is passed on.
 type Watcher = Box<dyn FnMut(&str) + Send>;
 
+/// These bytes become others, so many times more.
+struct Alteration {
+    these: Vec<u8>,
+    others: Vec<u8>,
+    times: usize,
+}
+
 struct State {
     target: u16,
     watcher: Mutex<Option<Watcher>>,
+    /// What is altered in answers.
+    alteration: Mutex<Option<Alteration>>,
     /// What stands in the first line of requests that are refused.
     forbidden: Mutex<Option<String>>,
     /// The fault, and how many more connections it strikes.
@@ -54,6 +63,7 @@ impl Proxy {
         let state = Arc::new(State {
             target,
             watcher: Mutex::default(),
+            alteration: Mutex::default(),
             forbidden: Mutex::default(),
             fault: Mutex::default(),
             speed: AtomicU64::new(0),
@@ -94,6 +104,16 @@ impl Proxy {
     /// Answers S3 requests without a body as a server does that forbids them, where this stands in their first line.
     pub fn forbid(&self, part: &str) {
         *self.state.forbidden.lock().unwrap_or_else(PoisonError::into_inner) = Some(part.to_owned());
+    }
+
+    /// Makes others of these bytes the next `times` that they come from the server in one piece.
+    ///
+    /// # Panics
+    /// When they are not as many.
+    pub fn alter(&self, these: &[u8], others: &[u8], times: usize) {
+        assert_eq!(these.len(), others.len(), "an answer keeps its length");
+        let alteration = Alteration { these: these.to_owned(), others: others.to_owned(), times };
+        *self.state.alteration.lock().unwrap_or_else(PoisonError::into_inner) = Some(alteration);
     }
 
     /// Passes everything on again.
@@ -157,6 +177,17 @@ impl State {
         let forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
         let line = String::from_utf8_lossy(bytes).split("\r\n").next().unwrap_or_default().to_owned();
         forbidden.as_ref().is_some_and(|part| line.ends_with(" HTTP/1.1") && line.contains(part.as_str()))
+    }
+
+    /// Alters what has come from the server, where that is wanted.
+    fn alter(&self, bytes: &mut [u8]) {
+        let mut alteration = self.alteration.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(alteration) = alteration.as_mut().filter(|alteration| alteration.times > 0) else { return };
+        let Alteration { these, others, times } = alteration;
+        if let Some(place) = bytes.windows(these.len()).position(|window| window == these.as_slice()) {
+            bytes[place..place + others.len()].copy_from_slice(others);
+            *times -= 1;
+        }
     }
 
     fn stalls(&self) -> bool {
@@ -226,6 +257,9 @@ fn copy(from: &mut TcpStream, to: &mut TcpStream, direction: Direction, state: &
                 from.write_all(FORBIDDEN.as_bytes())?;
                 continue;
             }
+        }
+        if direction == Direction::Answer {
+            state.alter(&mut buffer[..read]);
         }
         thread::sleep(state.pause(read, direction));
         let Some(allowance) = state.allowance(direction) else {

@@ -16,6 +16,7 @@ mod remarks;
 mod resource;
 mod restore;
 mod source;
+mod sums;
 mod survey;
 mod verify;
 

@@ -27,7 +27,7 @@ use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 
 use super::{ConditionalPut, Entry, Error, Failure, ObjectKey, Put, Result, Store, Upload};
-pub use bucket::{Bucket, BucketUpload, Description, FirstPiece, ListedObject, ListedPage, Reading};
+pub use bucket::{Bucket, BucketUpload, Description, FirstPiece, ListedObject, ListedPage, Md5Hasher, Md5Sum, Reading};
 pub use options::{Credentials, Encryption, Options, UploadChecksum};
 
 /// What a request returns: errors without the operation and the object, which `S3Store::named` adds.

@@ -113,6 +113,25 @@ fn objects_that_vanish_or_change_meanwhile_are_spoken_of() {
 }
 
 #[test]
+fn what_is_altered_on_its_way_is_read_again_and_no_etag_of_another_kind_fails_a_backup() {
+    let site = Site::new();
+    site.put("object", "the content as it is there");
+    let proxy = Proxy::to(Site::port());
+    proxy.alter(b"as it is", b"AS IT IS", 1);
+    through(&site, &proxy);
+    let taken = site.backup();
+    assert!(taken["remarks"].to_string().contains("1 object(s) did not arrive as their ETags say that they are"), "{taken}");
+    assert_eq!((&taken["objects"], &taken["left_out"]), (&1.into(), &0.into()), "{taken}");
+    site.run(&["restore", "bucket/data", "--to", &format!("s3://{}", site.other)]);
+    assert_eq!(site.portrait(&site.other), site.portrait(&site.source));
+    // What is always altered alike looks as with a service whose ETags are no sums: it is taken as it comes.
+    site.put("always", "the content that always is another");
+    proxy.alter(b"that always is", b"THAT ALWAYS IS", usize::MAX);
+    let taken = site.backup();
+    assert_eq!((&taken["objects"], &taken["remarks"]), (&2.into(), &serde_json::json!([])), "{taken}");
+}
+
+#[test]
 fn what_is_excluded_is_left_out_and_left_alone() {
     let site = Site::with("exclude = [\"*.tmp\", \"cache/**\"]", "");
     for key in ["a", "a.tmp", "b/c.tmp", "cache/d/e", "cached"] {

@@ -14,11 +14,12 @@ use super::pack::Packs;
 use super::previous::{self, Before, Previous, is_lasting};
 use super::remarks::Named;
 use super::source::{Listing, Retagged, Source};
+use super::sums::{Reads, Sums};
 use super::survey::{Look, Survey};
 use crate::codec::{Hash, Hasher};
 use crate::repository::{BackupEntry, BucketBackup, Detail, Draft, ObjectWriter};
 use crate::resources::{Progress, Run};
-use crate::storage::s3::{FirstPiece, ListedObject, Reading};
+use crate::storage::s3::{FirstPiece, ListedObject, Md5Hasher, Md5Sum, Reading};
 
 /// How many objects are read at once, the first piece of each.
 const READS_AT_ONCE: usize = 16;
@@ -46,6 +47,7 @@ pub(super) async fn store(run: &Run, draft: &Draft, source: Source) -> Result<(B
         known: Known::default(),
         same: Vec::new(),
         used: HashSet::new(),
+        sums: Sums::default(),
         tally: Tally::default(),
     };
     let (objects, listing, used, tally) = storing.run(previous.as_ref(), draft).await?;
@@ -70,16 +72,27 @@ struct Tally {
     bytes: u64,
     vanished: Named,
     changed: Named,
+    altered: Named,
     unsteady: Named,
     damaged: Option<String>,
 }
 
 impl Tally {
+    /// Takes note of an object that was stored when it was read `again`.
+    fn note(&mut self, key: &str, again: usize, reads: &Reads) {
+        if reads.was_altered {
+            self.altered.add(key);
+        } else if again > 0 && !reads.was_doubted() {
+            self.changed.add(key);
+        }
+    }
+
     fn sentences(&self) -> impl Iterator<Item = String> {
         let unsteady = format!("left out because they changed each of {TRIES} times that they were read");
         let named = [
             self.vanished.sentence("vanished while the backup was taken"),
             self.changed.sentence("changed while they were read, and were read again"),
+            self.altered.sentence("did not arrive as their ETags say that they are, and were read again"),
             self.unsteady.sentence(&unsteady),
             self.damaged.clone(),
         ];
@@ -97,8 +110,12 @@ struct Storing<'a> {
     same: Vec<Line>,
     /// The packs that lines refer to.
     used: HashSet<String>,
+    sums: Sums,
     tally: Tally,
 }
+
+/// The hash and the place of content that was stored.
+type Placed = Option<(Hash, Option<Place>)>;
 
 /// The objects to list, the name of the listing, the packs that are used, the tally.
 type Stored = (Vec<crate::repository::BackupObject>, String, HashSet<String>, Tally);
@@ -199,8 +216,9 @@ impl Storing<'_> {
 
     /// Stores an object whose first piece was read.
     async fn store(&mut self, listed: &ListedObject, mut first: Reading<FirstPiece>) -> Result<()> {
+        let mut reads = Reads::default();
         for again in 0..TRIES {
-            let FirstPiece { object, description, piece, .. } = match first {
+            let FirstPiece { object, description, piece, md5, .. } = match first {
                 Reading::Here(first) => first,
                 Reading::Gone => {
                     self.tally.vanished.add(&listed.key);
@@ -211,14 +229,13 @@ impl Storing<'_> {
                     continue;
                 }
             };
+            let md5 = self.sums.expected(md5);
             let stored = match piece.len() as u64 == object.size {
-                true => Some(self.store_whole(&piece).await?),
-                false => self.store_large(&object, piece).await?,
+                true => self.store_whole(&piece, md5, &mut reads).await?,
+                false => self.store_large(&object, piece, md5, &mut reads).await?,
             };
             if let Some((blake3, place)) = stored {
-                if again > 0 {
-                    self.tally.changed.add(&listed.key);
-                }
+                self.tally.note(&listed.key, again, &reads);
                 let ListedObject { key, size, etag, modified } = object;
                 return self.added(Line { key, size, etag, modified, blake3, about: description, place }).await;
             }
@@ -234,28 +251,42 @@ impl Storing<'_> {
         self.add(&line).await
     }
 
-    async fn store_whole(&mut self, content: &Bytes) -> Result<(Hash, Option<Place>)> {
+    /// Stores an object that is at hand; `None` where it is to be read again.
+    async fn store_whole(&mut self, content: &Bytes, md5: Option<Md5Sum>, reads: &mut Reads) -> Result<Placed> {
         let hash = Hash::of(content);
         self.progress.done(content.len() as u64);
+        if !self.sums.take(reads, hash, md5, || Md5Sum::of(content)) {
+            return Ok(None);
+        }
         if content.is_empty() {
-            return Ok((hash, None));
+            return Ok(Some((hash, None)));
         }
         if let Some(place) = self.known.find(hash) {
-            return Ok((hash, Some(place)));
+            return Ok(Some((hash, Some(place))));
         }
         let mut member = self.packs.begin(content.len() as u64).await?;
         self.packs.write(&mut member, content).await?;
-        Ok((hash, Some(member.place)))
+        Ok(Some((hash, Some(member.place))))
     }
 
-    /// Stores an object of which more than the first piece has to be read, all of one version; `None` where that one is gone.
-    async fn store_large(&mut self, object: &ListedObject, first: Bytes) -> Result<Option<(Hash, Option<Place>)>> {
+    /// Stores an object of which more than the first piece has to be read, all of one version; `None` where that one is gone, or what came
+    /// is to be read again: it stays as a member that nothing refers to.
+    async fn store_large(
+        &mut self,
+        object: &ListedObject,
+        first: Bytes,
+        md5: Option<Md5Sum>,
+        reads: &mut Reads,
+    ) -> Result<Placed> {
         let mut member = self.packs.begin(object.size).await?;
-        let mut hash = Hasher::new();
+        let (mut hash, mut sum) = (Hasher::new(), Md5Hasher::default());
         let mut pieces = Pieces::behind(first.len() as u64, object.clone(), Arc::clone(&self.source));
         let mut piece = Some(first);
         while let Some(content) = piece {
             hash.update(&content);
+            if md5.is_some() {
+                sum.update(&content);
+            }
             self.progress.done(content.len() as u64);
             self.packs.write(&mut member, &content).await?;
             piece = match pieces.next().await? {
@@ -266,7 +297,9 @@ impl Storing<'_> {
                 }
             };
         }
-        Ok(Some((hash.finish(), Some(member.place))))
+        let hash = hash.finish();
+        let is_right = self.sums.take(reads, hash, md5, || sum.finish());
+        Ok(is_right.then_some((hash, Some(member.place))))
     }
 
     async fn add(&mut self, line: &Line) -> Result<()> {

@@ -5,6 +5,7 @@
 
 mod listing;
 mod read;
+mod sum;
 mod write;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use sum::{Md5Hasher, Md5Sum};
 pub use write::BucketUpload;
 
 use super::{Options, S3Store};
@@ -93,6 +95,8 @@ pub struct FirstPiece {
     pub description: Description,
     /// Whether the service says that it has tags.
     pub has_tags: bool,
+    /// The MD5 sum that its ETag may be, where the content travels unguarded.
+    pub md5: Option<Md5Sum>,
     /// Its first bytes; all of them where it is no larger than what was asked for.
     pub piece: Bytes,
 }

@@ -7,10 +7,11 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ServerSideEncryption;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{Description, FirstPiece, ListedObject, Reading};
+use super::{Description, FirstPiece, ListedObject, Md5Sum, Reading};
 use crate::storage::Failure;
 use crate::storage::s3::read::{Extent, PIECE_LIMIT};
 use crate::storage::s3::{Done, LIMIT, S3Store, answer, failure};
@@ -38,8 +39,16 @@ pub(super) async fn first(store: &S3Store, key: &str, limit: u64) -> Done<Readin
     };
     let has_tags = output.tag_count().is_some_and(|count| count > 0);
     let description = describe(&output);
+    // TLS guards what it carries.
+    let md5 = if store.options.is_plain_http() { sum(&output, &object.etag) } else { None };
     let piece = body(output.body, total.min(limit)).await?;
-    Ok(Reading::Here(FirstPiece { object, description, has_tags, piece }))
+    Ok(Reading::Here(FirstPiece { object, description, has_tags, md5, piece }))
+}
+
+/// The sum that an ETag may be: with a key of somebody's own it is that of what is stored.
+fn sum(output: &GetObjectOutput, etag: &str) -> Option<Md5Sum> {
+    let is_plain = matches!(output.server_side_encryption(), None | Some(ServerSideEncryption::Aes256));
+    if is_plain && output.sse_customer_algorithm().is_none() { Md5Sum::of_etag(etag) } else { None }
 }
 
 /// A piece of one version of an object.
