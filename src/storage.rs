@@ -153,7 +153,7 @@ pub trait Store: Send + Sync + Debug {
     }
 
     /// Removes what uploads left behind that were neither finished nor aborted, because their process was killed, and that were
-    /// last touched (begun, where the store knows no better) longer ago than `age`. Returns how many there were.
+    /// last sent something longer ago than `age`. Returns how many there were.
     ///
     /// # Errors
     /// When the store cannot be reached or refuses.

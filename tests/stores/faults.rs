@@ -159,6 +159,20 @@ async fn what_a_dropped_or_killed_upload_leaves_is_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_under_way_is_left_alone_however_long_ago_it_began() {
+    let server = SeaweedFs::start();
+    let store = seaweed::bucket(&server, "slow").await;
+    let (first, further) = (noise(17 << 20), noise(48 << 20));
+    let mut upload = store.upload(&key("slow")).await.unwrap();
+    upload.write(first).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    // Three parts, of which at most two are on their way.
+    upload.write(further).await.unwrap();
+    assert_eq!(store.sweep(Duration::from_secs(5)).await.unwrap(), 0);
+    assert_eq!(upload.finish().await.unwrap(), Put::Created);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_keys_and_missing_buckets_are_told_apart_from_absence() {
     let server = SeaweedFs::start();
     let store = seaweed::bucket(&server, "access").await;

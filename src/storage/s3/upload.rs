@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, MultipartUpload};
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, Part};
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -233,7 +233,7 @@ impl S3Store {
     }
 }
 
-/// Aborts uploads below the prefix that were begun longer ago than `age`.
+/// Aborts uploads below the prefix for which nothing was sent in `age`.
 pub async fn sweep(store: &S3Store, age: Duration) -> Done<usize> {
     let mut swept = 0;
     let (mut key_marker, mut id_marker) = (None, None);
@@ -246,10 +246,13 @@ pub async fn sweep(store: &S3Store, age: Duration) -> Done<usize> {
             .set_key_marker(key_marker)
             .set_upload_id_marker(id_marker);
         let answer = answer(LIMIT, request.send()).await?.map_err(|error| failure::of(&error))?;
-        for upload in answer.uploads().iter().filter(|upload| is_older(upload, age)) {
+        let is_old = |begun: Option<&DateTime>| begun.is_some_and(|begun| is_older(begun, age));
+        for upload in answer.uploads().iter().filter(|upload| is_old(upload.initiated())) {
             let (Some(name), Some(id)) = (upload.key(), upload.upload_id()) else { continue };
-            store.abort(name, id).await?;
-            swept += 1;
+            if is_abandoned(store, name, id, age).await? {
+                store.abort(name, id).await?;
+                swept += 1;
+            }
         }
         if answer.is_truncated() != Some(true) {
             return Ok(swept);
@@ -258,8 +261,27 @@ pub async fn sweep(store: &S3Store, age: Duration) -> Done<usize> {
     }
 }
 
-fn is_older(upload: &MultipartUpload, age: Duration) -> bool {
-    let begun = upload.initiated().map_or(i64::MAX, aws_sdk_s3::primitives::DateTime::secs);
+/// Whether no part of an upload came in `age`: one that is under way may have begun long before that, where much goes through a slow line.
+async fn is_abandoned(store: &S3Store, name: &str, id: &str, age: Duration) -> Done<bool> {
+    let mut marker = None;
+    loop {
+        let request = store.client.list_parts().bucket(&store.options.bucket).key(name).upload_id(id);
+        let parts = match answer(LIMIT, request.set_part_number_marker(marker).send()).await? {
+            // It was finished or aborted meanwhile.
+            Err(error) if failure::code(&error) == Some("NoSuchUpload") => return Ok(false),
+            answer => answer.map_err(|error| failure::of(&error))?,
+        };
+        if parts.parts().iter().filter_map(Part::last_modified).any(|sent| !is_older(sent, age)) {
+            return Ok(false);
+        }
+        if parts.is_truncated() != Some(true) {
+            return Ok(true);
+        }
+        marker = parts.next_part_number_marker;
+    }
+}
+
+fn is_older(time: &DateTime, age: Duration) -> bool {
     let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
-    clock::now().as_second().saturating_sub(age) >= begun
+    clock::now().as_second().saturating_sub(age) >= time.secs()
 }
