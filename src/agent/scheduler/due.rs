@@ -83,8 +83,9 @@ pub fn change_due(noticed: Timestamp, last: Option<&JobRun>) -> Due {
 pub fn expire_due(last: Option<&JobRun>, backed_up: Option<Timestamp>, now: Timestamp) -> Due {
     let at = |time| Due { due_at: time, begin_at: time, attempt: 1 };
     let Some(last) = last.filter(|last| last.started_at <= now) else { return at(now) };
-    if let Some(backed_up) = backed_up.filter(|backed_up| *backed_up > last.started_at) {
-        return at(backed_up.min(now));
+    // What another host's clock puts ahead of this one is waited for: until then, retention that was just applied would lie before it again.
+    if let Some(backed_up) = backed_up.filter(|backed_up| *backed_up > last.started_at && *backed_up <= now) {
+        return at(backed_up);
     }
     if !last.succeeded() {
         return again(last);
@@ -221,5 +222,13 @@ mod tests {
         assert_eq!(expire_due(Some(&last), None, now).begin_at, time("2026-11-25T12:00:00Z"));
         let backed_up = Some(time("2026-11-24T12:30:00Z"));
         assert_eq!(expire_due(Some(&last), backed_up, now).begin_at, time("2026-11-24T12:30:00Z"));
+    }
+
+    #[test]
+    fn a_backup_by_a_clock_that_is_ahead_is_no_reason_to_apply_retention_again_and_again() {
+        let (applied, ahead) = (run("2026-11-24T12:59:59Z", 1, true), Some(time("2026-11-24T13:02:00Z")));
+        let begin = |now: &str| expire_due(Some(&applied), ahead, time(now)).begin_at;
+        assert_eq!(begin("2026-11-24T13:00:00Z"), time("2026-11-25T12:59:59Z"));
+        assert_eq!(begin("2026-11-24T13:02:00Z"), time("2026-11-24T13:02:00Z"));
     }
 }
