@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmodat, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::compare::{is_directory, status};
 use super::difference::{AnyPath, Difference, PathMark};
 use super::draft::draft_name;
-use super::places::{Place, Places, absent};
+use super::places::{Place, Places};
 use crate::resources::files::attributes::{beside, write_attributes};
 use crate::resources::files::error::{Error, Result};
 use crate::resources::files::tar::{Archive, Kind, Member};
@@ -33,16 +33,16 @@ pub(super) struct Applied {
     written: u64,
     /// How many were removed.
     removed: u64,
-    /// Directories that were to be removed, and stay.
+    /// What was to be removed, and stays.
     left: Vec<AnyPath>,
 }
 
 impl fmt::Display for Applied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "restored: {} written, {} removed", self.written, self.removed)?;
-        self.left
-            .iter()
-            .try_for_each(|path| write!(f, "\nleft {path}: it holds something that backups leave out, or that came meanwhile"))
+        self.left.iter().try_for_each(|path| {
+            write!(f, "\nleft {path}: it holds something that backups leave out, or something came in the way meanwhile")
+        })
     }
 }
 
@@ -61,8 +61,9 @@ pub(super) fn apply<R: Read>(
     let owners = difference.owners;
     let mut work = Work { places, owners, inside, removed: Cell::new(0), folders: HashMap::new(), directories: Vec::new() };
     let mut applied = Applied::default();
-    remove_drafts(&difference.drafts)?;
-    let done = carry_out(&mut work, object, archive, again, difference, &mut applied).and_then(|()| remove(&rest, &mut applied));
+    remove_drafts(&work.places, &difference.drafts)?;
+    let done = carry_out(&mut work, object, archive, again, difference, &mut applied);
+    let done = done.and_then(|()| remove(&work.places, &rest, &mut applied));
     applied.removed += work.removed.get();
     // Where it ends early too, directories that were made get their modes.
     let finished = work.finish();
@@ -100,22 +101,37 @@ fn carry_out<R: Read>(
 }
 
 /// Removes what restores that were killed have left.
-fn remove_drafts(drafts: &[AnyPath]) -> Result<()> {
-    drafts.iter().try_for_each(|AnyPath(path)| absent(fs::remove_file(path)).map(drop).map_err(Error::file("remove", path)))
+fn remove_drafts(places: &Places, drafts: &[AnyPath]) -> Result<()> {
+    for draft in drafts {
+        let place = places.find(&places.member(draft.as_ref()), false)?;
+        let Some(folder) = &place.folder else { continue };
+        match unlinkat(folder.as_fd(), place.name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(Error::errno("remove", &place.path)(errno)),
+        }
+    }
+    Ok(())
 }
 
-/// Removes what the backup does not have; directories after what is in them.
-fn remove(extra: &[&AnyPath], applied: &mut Applied) -> Result<()> {
-    for AnyPath(path) in extra.iter().rev() {
-        let Some(metadata) = absent(fs::symlink_metadata(path)).map_err(Error::file("look at", path))? else { continue };
-        let gone = if metadata.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
-        match gone {
-            Ok(()) => applied.removed += 1,
-            // Something came into it since it was looked at, or a file system is mounted there.
-            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy) => {
-                applied.left.push(AnyPath(path.clone()));
+/// Removes what the backup does not have; directories after what is in them. No link is followed on the way to it: what was a directory when it
+/// was looked at may lead elsewhere by now.
+fn remove(places: &Places, extra: &[&AnyPath], applied: &mut Applied) -> Result<()> {
+    for found in extra.iter().rev() {
+        let place = places.find(&places.member(found.as_ref()), false)?;
+        let (Some(folder), Some(there)) = (&place.folder, status(&place)?) else {
+            // It is gone, or something else has come in the way.
+            if fs::symlink_metadata(found).is_ok() {
+                applied.left.push((*found).clone());
             }
-            Err(error) => return Err(Error::file("remove", path)(error)),
+            continue;
+        };
+        let kind = if is_directory(&there) { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
+        match unlinkat(folder.as_fd(), place.name.as_c_str(), kind) {
+            Ok(()) => applied.removed += 1,
+            Err(Errno::ENOENT) => {}
+            // Something came into it since it was looked at, or a file system is mounted there.
+            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EBUSY) => applied.left.push((*found).clone()),
+            Err(errno) => return Err(Error::errno("remove", &place.path)(errno)),
         }
     }
     Ok(())
@@ -207,7 +223,7 @@ impl Work<'_> {
         let written = archive.content(|offset, piece| file.write_all_at(piece, offset)).map_err(Error::archive(object));
         let done = written.and_then(|()| {
             file.set_len(member.size).map_err(Error::file("write", &place.path))?;
-            self.dress(folder, &cstring(&name), &place.path, member)?;
+            self.dress(file.as_fd(), &beside(folder, &cstring(&name)), &place.path, member)?;
             file.sync_all().map_err(Error::file("sync", &place.path))?;
             fail_point::reach("name.before", || place.path.display().to_string()).map_err(Error::file("name", &place.path))?;
             self.rename(folder, &name, place)
@@ -245,47 +261,50 @@ impl Work<'_> {
     fn empty(&self, directory: &Path) -> Result<()> {
         let inside: Vec<&AnyPath> = self.inside.iter().copied().filter(|AnyPath(path)| path.starts_with(directory)).collect();
         let mut emptied = Applied::default();
-        let done = remove(&inside, &mut emptied);
+        let done = remove(&self.places, &inside, &mut emptied);
         self.removed.set(self.removed.get() + emptied.removed);
         done
     }
 
     /// Owner, attributes, mode and times: the owner first, since changing it takes capabilities and set-id bits away, and the mode after the
     /// attributes, since what its owner may not write to takes none. An access control list stays as it is: the mode was taken with it.
-    fn dress(&self, folder: &OwnedFd, name: &std::ffi::CString, path: &Path, member: &Member) -> Result<()> {
-        self.own(folder, name, member).map_err(Error::errno("give away", path))?;
+    ///
+    /// `open` is what gets them. Its name (`named`, in a folder that is open) can be that of a link by now, where others may write to the folder:
+    /// so nothing follows one there.
+    fn dress(&self, open: BorrowedFd<'_>, named: &Path, path: &Path, member: &Member) -> Result<()> {
+        let itself = Path::new("/proc/self/fd").join(open.as_raw_fd().to_string());
+        let itself = itself.as_path();
+        if let Some((uid, gid)) = self.owner(member) {
+            let owned = fchownat(AT_FDCWD, itself, Some(uid), Some(gid), AtFlags::empty());
+            owned.map_err(Error::errno("give away", path))?;
+        }
         let mode = Mode::from_bits_truncate(member.mode);
         let set_mode = |mode| {
-            let set = fchmodat(folder.as_fd(), name.as_c_str(), mode, FchmodatFlags::FollowSymlink);
+            let set = fchmodat(AT_FDCWD, itself, mode, FchmodatFlags::FollowSymlink);
             set.map_err(Error::errno("set the mode of", path))
         };
-        let mut written = write_attributes(&beside(folder, name), &member.attributes);
+        let mut written = write_attributes(named, &member.attributes);
         if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
             set_mode(mode | Mode::S_IRWXU)?;
-            written = write_attributes(&beside(folder, name), &member.attributes);
+            written = write_attributes(named, &member.attributes);
         }
         let written = written.map_err(Error::file("set the extended attributes of", path));
         set_mode(mode).and(written)?;
-        let (seconds, nanoseconds) = member.modified;
-        let time = TimeSpec::new(seconds, i64::from(nanoseconds));
-        utimensat(folder.as_fd(), name.as_c_str(), &time, &time, UtimensatFlags::NoFollowSymlink)
-            .map_err(Error::errno("set the time of", path))
+        let time = modified(member);
+        utimensat(AT_FDCWD, itself, &time, &time, UtimensatFlags::FollowSymlink).map_err(Error::errno("set the time of", path))
     }
 
-    fn own(&self, folder: &OwnedFd, name: &std::ffi::CString, member: &Member) -> nix::Result<()> {
-        if !self.owners {
-            return Ok(());
-        }
-        let (uid, gid) = (Uid::from_raw(member.uid), Gid::from_raw(member.gid));
-        fchownat(folder.as_fd(), name.as_c_str(), Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+    /// Whom a member is given to; `None` where nothing can be given away.
+    fn owner(&self, member: &Member) -> Option<(Uid, Gid)> {
+        self.owners.then(|| (Uid::from_raw(member.uid), Gid::from_raw(member.gid)))
     }
 
     fn own_link(&self, folder: &OwnedFd, name: &str, member: &Member) -> nix::Result<()> {
-        let name = cstring(name);
-        self.own(folder, &name, member)?;
-        let (seconds, nanoseconds) = member.modified;
-        let time = TimeSpec::new(seconds, i64::from(nanoseconds));
-        utimensat(folder.as_fd(), name.as_c_str(), &time, &time, UtimensatFlags::NoFollowSymlink)
+        if let Some((uid, gid)) = self.owner(member) {
+            fchownat(folder.as_fd(), name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        }
+        let time = modified(member);
+        utimensat(folder.as_fd(), name, &time, &time, UtimensatFlags::NoFollowSymlink)
     }
 
     /// Remembers that a name in a folder has changed.
@@ -311,12 +330,29 @@ impl Work<'_> {
         for member in std::mem::take(&mut self.directories).iter().rev() {
             let place = self.places.find(&member.path, false)?;
             let Some(folder) = &place.folder else { continue };
-            if status(&place)?.is_some() {
-                self.dress(folder, &place.name, &place.path, member)?;
+            if let Some(open) = open_directory(folder, &place)? {
+                self.dress(open.as_fd(), &beside(folder, &place.name), &place.path, member)?;
             }
         }
         self.sync_folders()
     }
+}
+
+/// Opens a directory, whatever its mode, to change what it is like; `None` where there is none.
+fn open_directory(folder: &OwnedFd, place: &Place) -> Result<Option<OwnedFd>> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match openat(folder.as_fd(), place.name.as_c_str(), flags, Mode::empty()) {
+        Ok(open) => Ok(Some(open)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(Errno::ELOOP | Errno::ENOTDIR) => Err(Error::InTheWay(place.path.clone())),
+        Err(errno) => Err(Error::errno("open", &place.path)(errno)),
+    }
+}
+
+/// When a member was last changed, for `utimensat`.
+fn modified(member: &Member) -> TimeSpec {
+    let (seconds, nanoseconds) = member.modified;
+    TimeSpec::new(seconds, i64::from(nanoseconds))
 }
 
 /// Removes a draft, if it is still there.
@@ -329,4 +365,89 @@ fn discard(folder: &OwnedFd, name: &str, beside: &Path) {
 
 fn cstring(name: &str) -> std::ffi::CString {
     std::ffi::CString::new(name).expect("the name of a draft has no zero byte")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+
+    /// A tree that is restored to a directory.
+    fn places(to: &Path) -> Places {
+        let section: crate::config::Files = toml::from_str("paths = [\"/tree\"]").expect("a section");
+        let resource = "files/a".parse().expect("a name");
+        Places::new(&resource, &section, Some(to), &[]).expect("places")
+    }
+
+    fn work(places: Places) -> Work<'static> {
+        Work {
+            places,
+            owners: false,
+            inside: Vec::new(),
+            removed: Cell::new(0),
+            folders: HashMap::new(),
+            directories: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn no_link_that_came_meanwhile_leads_a_removal_elsewhere() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let [to, outside] = ["to", "outside"].map(|name| scratch.path().join(name));
+        for directory in [&to.join("tree"), &outside] {
+            fs::create_dir_all(directory).expect("create a directory");
+        }
+        for file in [&to.join("tree/other"), &outside.join("file")] {
+            fs::write(file, "").expect("write a file");
+        }
+        // When it was looked at, this was a directory.
+        symlink(&outside, to.join("tree/sub")).expect("link");
+        let extra = ["tree/other", "tree/sub", "tree/sub/file"].map(|name| AnyPath(to.join(name)));
+        let mut applied = Applied::default();
+        remove(&places(&to), &extra.iter().collect::<Vec<_>>(), &mut applied).expect("remove");
+        assert!(outside.join("file").exists(), "it is no part of the tree");
+        assert_eq!((applied.removed, applied.left), (2, vec![extra[2].clone()]));
+        assert!(fs::read_dir(to.join("tree")).expect("a directory").next().is_none());
+    }
+
+    #[test]
+    fn no_link_in_the_place_of_a_draft_gives_its_mode_and_time_to_something_else() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let [draft, victim] = ["draft", "victim"].map(|name| scratch.path().join(name));
+        fs::write(&victim, "").expect("write a file");
+        let before = fs::metadata(&victim).expect("look at a file");
+        let file = File::create(&draft).expect("create a file");
+        fs::remove_file(&draft).expect("remove a file");
+        symlink(&victim, &draft).expect("link");
+        let member = Member {
+            path: b"tree/draft".to_vec(),
+            kind: Kind::File,
+            mode: 0o4755,
+            uid: 0,
+            gid: 0,
+            user: String::new(),
+            group: String::new(),
+            modified: (1, 0),
+            size: 0,
+            attributes: Vec::new(),
+            data: None,
+        };
+        work(places(scratch.path())).dress(file.as_fd(), &draft, &draft, &member).expect("dress");
+        let after = fs::metadata(&victim).expect("look at a file");
+        assert_eq!((after.mode(), after.mtime()), (before.mode(), before.mtime()));
+        let dressed = file.metadata().expect("look at a file");
+        assert_eq!((dressed.mode() & 0o7777, dressed.mtime()), (0o4755, 1));
+    }
+
+    #[test]
+    fn no_link_in_the_place_of_a_directory_gives_its_mode_to_something_else() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let [tree, victim] = ["tree", "victim"].map(|name| scratch.path().join(name));
+        fs::create_dir(&victim).expect("create a directory");
+        symlink(&victim, &tree).expect("link");
+        let place = places(scratch.path()).find(b"tree", false).expect("a place");
+        let folder = place.folder.as_ref().expect("a folder");
+        assert!(matches!(open_directory(folder, &place), Err(Error::InTheWay(path)) if path == tree));
+    }
 }

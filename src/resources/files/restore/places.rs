@@ -98,6 +98,14 @@ impl Places {
         section.paths.iter().map(root).collect()
     }
 
+    /// The member that lies at this path of the target.
+    pub(super) fn member(&self, path: &Path) -> Vec<u8> {
+        match &self.target {
+            Target::Directory(to) => stored_path(path.strip_prefix(to).unwrap_or(path)),
+            Target::InPlace(_) => stored_path(path),
+        }
+    }
+
     /// The place of a member; its folder is made where `create` is set.
     pub(super) fn find(&self, member: &[u8], create: bool) -> Result<Place> {
         let (base, relative) = self.base(member)?;
