@@ -1,9 +1,12 @@
 //! Directories that hold a database in the clear for a while, and are gone afterwards, whatever becomes of the process.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use nix::fcntl::OFlag;
+use nix::unistd::{Uid, geteuid};
 use tempfile::TempDir;
 
 use super::error::{Error, Result};
@@ -51,13 +54,30 @@ fn left_behind(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(parent) else { return Vec::new() };
     let named = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(prefix);
     let paths = entries.filter_map(std::result::Result::ok).filter(named).map(|entry| entry.path());
-    paths.filter(|path| !is_new(path) && File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())).collect()
+    let user = geteuid();
+    let is_left = |path: &PathBuf| {
+        let old = path.symlink_metadata().is_ok_and(|found| is_own(&found, user) && !is_new(&found));
+        old && is_unlocked(&path.join(LOCK))
+    };
+    paths.filter(is_left).collect()
 }
 
-fn is_new(path: &Path) -> bool {
-    let modified = path.metadata().and_then(|metadata| metadata.modified());
+/// Whether a directory was made by this user. Where everybody may make one, as in the directory for temporary files, another user's of this name can
+/// lead to the data directory of a server that is in use, which must not be stopped. Root stops what is in it as its owner, who may do that anyway.
+fn is_own(found: &Metadata, user: Uid) -> bool {
+    found.is_dir() && (user.is_root() || found.uid() == user.as_raw())
+}
+
+/// Whether nobody holds a lock. What is no plain file is none.
+fn is_unlocked(lock: &Path) -> bool {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let opened = File::options().read(true).custom_flags(flags.bits()).open(lock);
+    opened.is_ok_and(|lock| lock.metadata().is_ok_and(|found| found.is_file()) && lock.try_lock().is_ok())
+}
+
+fn is_new(found: &Metadata) -> bool {
     // What cannot be told is left alone.
-    modified.map_or(true, |at| SystemTime::from(clock::now()).duration_since(at).is_ok_and(|age| age < NEW))
+    found.modified().map_or(true, |at| SystemTime::from(clock::now()).duration_since(at).is_ok_and(|age| age < NEW))
 }
 
 #[cfg(test)]
@@ -90,5 +110,19 @@ mod tests {
         let path = second.path().to_owned();
         drop(second);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_others_have_made_is_not_taken_for_what_a_killed_process_left() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let elsewhere = tempfile::tempdir().expect("a directory");
+        fs::write(elsewhere.path().join(LOCK), "").expect("write a file");
+        make_old(elsewhere.path());
+        std::os::unix::fs::symlink(elsewhere.path(), parent.path().join("holdfast-trial-link")).expect("link");
+        let made = Place::make(parent.path(), "trial", |left| panic!("{} is not ours", left.display())).expect("a place");
+        assert!(elsewhere.path().join(LOCK).exists());
+        let found = made.path().symlink_metadata().expect("look at a directory");
+        let [owner, other] = [found.uid(), found.uid() + 1].map(Uid::from_raw);
+        assert!(is_own(&found, owner) && !is_own(&found, other) && is_own(&found, Uid::from_raw(0)));
     }
 }
