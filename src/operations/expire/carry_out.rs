@@ -201,10 +201,13 @@ impl Run<'_> {
         self.remove_free(id, &Needed::default(), clock).await
     }
 
-    /// Removes what is free of the content that backups share. While a backup is being taken nothing is: the next run does it.
+    /// Removes what is free of the content that backups share. While an unlisted backup is in use nothing is: the next run does it.
     async fn remove_shared(&self, clock: &StoreClock) -> Result<()> {
         let Some(shared) = Shared::look(self.repository, self.resource).await? else {
-            tracing::info!("a backup of {} is being taken: content that is not needed any more stays for now", self.resource);
+            let resource = self.resource;
+            tracing::info!(
+                "a backup of {resource} is being taken, or is in use: content that is not needed any more stays for now"
+            );
             return Ok(());
         };
         for id in &shared.unlisted {

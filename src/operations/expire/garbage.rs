@@ -1,12 +1,12 @@
 //! Content that no catalog entry lists: of backups whose process was killed, and of those that were taken off the catalog.
 //!
-//! Where backups share content, an object in the folder of an unlisted backup is free when no listed one needs it, and no backup is being
-//! taken that may come to need it. Invariants: what is free is found in the order of `Shared::look`; a backup that begins later finds only
-//! listed backups, and so never needs what is free.
+//! Where backups share content, an object in the folder of an unlisted backup is free when no listed one needs it, no backup is being
+//! taken that may come to need it, and none is in use that was taken off the catalog meanwhile. Invariants: what is free is found in the order
+//! of `Shared::look`; a backup that begins later finds only listed backups, and so never needs what is free.
 
 use super::plan::{ExpirePlan, Garbage};
 use super::protection::{Protection, in_force};
-use crate::repository::{BackupId, Needed, Repository, ResourceName, Result, Standing, StoreClock};
+use crate::repository::{BackupId, Needed, Protects, Repository, ResourceName, Result, StoreClock};
 
 /// What is free among content that backups share.
 pub(super) struct Shared {
@@ -17,13 +17,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Looks for it; `None` while a backup is being taken. In this order: whoever takes a backup has its lease before there is content
-    /// of it and before it looks for what it may refer to, and gives it back when the catalog lists it. So with no such lease after
-    /// the folders were listed, each of them belongs to a backup that is over, and what the catalog needs of them is all that is needed.
+    /// Looks for it; `None` while a backup is in use that the catalog does not list. In this order: whoever takes a backup has its lease before
+    /// there is content of it and before it looks for what it may refer to, and gives it back when the catalog lists it. So with no such lease
+    /// after the folders were listed, each of them belongs to a backup that is over, and what the catalog needs of them is all that is needed.
+    /// One that is being restored may have been taken off the catalog by a run that was killed, or stands still, before it saw that.
     pub(super) async fn look(repository: &Repository, resource: &ResourceName) -> Result<Option<Self>> {
         let backups = repository.backups(resource);
         let folders = backups.with_content().await?;
-        if is_taken(repository, resource).await? {
+        if is_unlisted_in_use(repository, resource).await? {
             return Ok(None);
         }
         let needed = backups.needed(|_| true).await?;
@@ -37,10 +38,20 @@ impl Shared {
     }
 }
 
-/// Whether a backup of the resource is being taken, by leases that are neither given back nor broken.
-pub(super) async fn is_taken(repository: &Repository, resource: &ResourceName) -> Result<bool> {
-    let leases = in_force(repository, resource).await?;
-    Ok(leases.iter().any(|lease: &Standing| lease.name.is_of_backup()))
+/// Whether somebody takes a backup of the resource, or is at work on one that is not listed, by leases that are neither given back nor broken.
+async fn is_unlisted_in_use(repository: &Repository, resource: &ResourceName) -> Result<bool> {
+    let backups = repository.backups(resource);
+    for lease in in_force(repository, resource).await? {
+        let in_use = match &lease.record.protects {
+            _ if lease.name.is_of_backup() => true,
+            Protects::Backup(id) => !backups.is_listed(id).await?,
+            Protects::Nothing | Protects::Wal { .. } => false,
+        };
+        if in_use {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Looks for what a plan lets go of content that backups share, and adds it to the plan: what its doomed backups alone need, and what no

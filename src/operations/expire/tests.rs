@@ -3,5 +3,6 @@
 mod clock;
 mod laws;
 mod rules;
+mod shared;
 mod store;
 mod world;
