@@ -140,14 +140,17 @@ impl Draft {
         let confirmed = clock::instant();
         self.lease.confirm().await?;
         self.backups.put(entry).await?;
-        // A process or a store that stood still in between may have lost the lease, and its content with it.
-        if confirmed.elapsed() > self.backups.repository().lease_time()
-            && let Err(error) = self.lease.confirm().await
-        {
-            self.backups.unlist(&self.id).await?;
-            return Err(error);
+        // What stood still in between may have lost the lease, and its content with it. A clock that stood still too, as that of a machine does
+        // that was suspended, tells nothing of it.
+        match self.lease.confirm().await {
+            Ok(()) => Ok(()),
+            // The store fails now, and there was no time to lose the lease in.
+            Err(error) if !matches!(error, Error::LeaseLost { .. }) && confirmed.elapsed() <= self.backups.lease_time() => Ok(()),
+            Err(error) => {
+                self.backups.unlist(&self.id).await?;
+                Err(error)
+            }
         }
-        Ok(())
     }
 
     /// Removes what was stored of it; what could not be removed is returned. Its writers must have been dropped.

@@ -343,6 +343,33 @@ fn a_backup_whose_lease_was_broken_is_not_listed() {
     });
 }
 
+/// The process stands still, with its clock, between the proof that it has its lease and the entry in the catalog.
+#[test]
+fn a_backup_whose_lease_was_broken_just_before_it_was_listed_does_not_stay_listed() {
+    run(async {
+        let bench = Bench::new().await;
+        let limits = crate::repository::WriteLimits::default();
+        let draft = crate::repository::Draft::begin(&bench.repository, &bench.resource, limits, Arc::new(|_| ())).await.unwrap();
+        let object = draft.put_small("a", "test", Bytes::from_static(b"content")).await.unwrap();
+        let entry = bench.entry(draft.id(), Lsn(1 << 20), vec![object]);
+        let renewed = bench.folder.path().join(format!("postgres/main/leases/backup-{}/000000000002.json", draft.id()));
+        bench.faulty.inject(Fault::on(Operation::Put, Effect::Delay(std::time::Duration::from_secs(3))).of("main/backups/"));
+        let broken = async {
+            while !renewed.exists() {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            bench.age_leases();
+            bench.expire(1).await
+        };
+        let (listed, expired) = tokio::join!(draft.list(entry), broken);
+        expired.unwrap();
+        let (error, _) = listed.expect_err("its content is gone");
+        assert!(matches!(error, crate::repository::Error::LeaseLost { .. }), "{error}");
+        assert_eq!(bench.listed().await, BTreeSet::new());
+    });
+}
+
 #[test]
 fn a_backup_that_is_being_restored_stays_with_its_wal() {
     run(async {
