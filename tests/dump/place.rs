@@ -76,6 +76,31 @@ fn a_database_is_replaced_only_when_told_and_only_by_a_whole_one() {
 }
 
 #[test]
+fn what_was_there_is_kept_under_another_name_where_it_cannot_or_must_not_be_removed() {
+    let site = Site::new(&Installation::newest(), "");
+    site.backup();
+    let original = site.cluster.portrait(DATABASE);
+    let is_kept = |name: &str, said: &str| {
+        let kept = site.databases().into_iter().find(|database| database.starts_with(&format!("{name}-replaced-")));
+        let kept = kept.unwrap_or_else(|| panic!("{name} is gone: {said}"));
+        assert!(said.contains(&format!("kept as {kept}")), "{said}");
+        assert_eq!(site.cluster.sql_in(&kept, "SELECT x FROM precious"), "1");
+        assert_eq!(site.cluster.portrait(name), original);
+    };
+    // PostgreSQL renames a database with a subscription, and does not drop it.
+    site.cluster.sql("CREATE DATABASE busy");
+    site.cluster.sql_in("busy", "CREATE TABLE precious AS SELECT 1 AS x");
+    let subscription = "CREATE SUBSCRIPTION of_it CONNECTION 'dbname=nowhere' PUBLICATION theirs WITH (connect = false)";
+    site.cluster.sql_in("busy", subscription);
+    is_kept("busy", &site.run(&["restore", "dump/app", "--to", "busy", "--apply"]));
+    // Of an empty database nobody has to be asked, unless it is empty no longer.
+    site.cluster.sql("CREATE DATABASE fresh");
+    let fill = "psql -qd fresh -c 'CREATE TABLE precious AS SELECT 1 AS x' && exec REAL \"$@\"";
+    site.configure(&site.encryption(), &programs_with(&site, "pg_restore", fill));
+    is_kept("fresh", &site.run(&["restore", "dump/app", "--to", "fresh"]));
+}
+
+#[test]
 fn a_dump_becomes_a_file_that_pg_restore_reads() {
     let site = Site::new(&Installation::newest(), "");
     site.backup();

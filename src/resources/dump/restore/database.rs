@@ -147,15 +147,18 @@ impl DatabasePlan {
             self.give_properties(&sql, &made).await?;
             self.put_in_place(&sql, &made).await
         };
-        if let Err(error) = complete.await {
-            tracing::warn!("the restored database is complete, and is still called {made}");
-            return Err(error.into());
-        }
+        let left = match complete.await {
+            Ok(left) => left.map(|left| format!("\n{left}")).unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!("the restored database is complete, and is still called {made}");
+                return Err(error.into());
+            }
+        };
         let rows = match compared {
             Some(tables) => format!("the rows of all {tables} tables are those that were dumped"),
             None => "rows were not counted when it was dumped".to_owned(),
         };
-        Ok(format!("restored into database {} at {}: {rows}\nrun ANALYZE in it before it is used", self.name, self.server))
+        Ok(format!("restored into database {} at {}: {rows}{left}\nrun ANALYZE in it before it is used", self.name, self.server))
     }
 
     /// Who is to own it: the owner of the one that is replaced, or of the one that was dumped, where there is such a role.
@@ -186,17 +189,35 @@ impl DatabasePlan {
         Ok(())
     }
 
-    async fn put_in_place(&self, sql: &SqlConnection, made: &str) -> Result<()> {
-        const DOING: &str = "putting the restored database in its place";
+    /// Gives it its name; what is left of the database that had it, in a sentence.
+    async fn put_in_place(&self, sql: &SqlConnection, made: &str) -> Result<Option<String>> {
         if self.found == Found::Absent {
             let rename = format!("ALTER DATABASE {} RENAME TO {}", quoted(made), quoted(&self.name));
-            sql.execute(DOING, &rename).await?;
-        } else {
-            let aside = beside(&self.name, &format!("replaced-{:x}", clock::now().as_millisecond()));
-            self.switch(sql, &replace(made, &self.name, &aside)).await?;
-            sql.execute("removing the replaced database", &format!("DROP DATABASE {} WITH (FORCE)", quoted(&aside))).await?;
+            sql.execute("putting the restored database in its place", &rename).await?;
+            return Ok(None);
         }
-        Ok(())
+        let aside = beside(&self.name, &format!("replaced-{:x}", clock::now().as_millisecond()));
+        self.switch(sql, &replace(made, &self.name, &aside)).await?;
+        Ok(self.remove_replaced(sql, &aside).await)
+    }
+
+    /// Removes the database that was replaced; why it is still there, if it is. One that was to be replaced without a word because it was empty
+    /// is looked at again, now that nobody can come to it by its name.
+    async fn remove_replaced(&self, sql: &SqlConnection, aside: &str) -> Option<String> {
+        if self.found == Found::Empty {
+            match look(&self.info, sql, aside).await {
+                Ok((Found::Filled { .. }, _)) => {
+                    return Some(format!(
+                        "the database that was there has been filled since the plan was made: it is kept as {aside}"
+                    ));
+                }
+                Ok(_) => {}
+                Err(error) => return Some(format!("the empty database that was there is kept as {aside}: {error}")),
+            }
+        }
+        let remove = format!("DROP DATABASE {} WITH (FORCE)", quoted(aside));
+        let removed = sql.execute("removing the replaced database", &remove).await;
+        removed.err().map(|error| format!("the database that was replaced could not be removed, and is kept as {aside}: {error}"))
     }
 
     /// Changes the names, which nobody may be connected to meanwhile: whoever is connected is sent away, and comes back to the new one.
