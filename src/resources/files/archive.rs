@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::attributes::{Owners, data_of, read_attributes};
 use super::error::{Error, Result};
 use super::tar::{END, Kind, Member, content_bytes, encode, padding};
-use super::walk::{Denied, Found, is_skipped, times, walk};
+use super::walk::{Denied, Found, bare_links, is_skipped, times, walk};
 use crate::config::Files;
 use crate::resources::Progress;
 
@@ -71,6 +71,7 @@ impl Archiver {
 
     /// Archives everything.
     pub(super) fn run(mut self, section: &Files) -> Result<Tally> {
+        bare_links(section).into_iter().for_each(|remark| self.remark(remark));
         let mut denied = Denied::default();
         walk(section, &mut denied, &mut |found, denied| self.add(&found, denied))?;
         denied.into_result()?;

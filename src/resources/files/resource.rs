@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::archive::{Archiver, Tally};
 use super::error::{Error, Result as FilesResult};
 use super::restore::{self, RestoreRequest};
-use super::walk::{Denied, Survey, survey};
+use super::walk::{Denied, Survey, bare_links, survey};
 use super::watch;
 use crate::codec::{ChangeDigest, Hash};
 use crate::config::Files;
@@ -93,7 +93,10 @@ impl Resource for Trees {
         let found = format!("{} files, directories and links below {paths} path(s)", survey.entries);
         let left_out =
             |path: &std::path::PathBuf| format!("{} will be left out: it is a socket, a pipe or a device", path.display());
-        Ok(Plan { found, plain_bytes: Some(survey.bytes), warnings: survey.skipped.iter().map(left_out).collect() })
+        let section = self.section.clone();
+        let mut warnings = blocking(move || Ok(bare_links(&section))).await?;
+        warnings.extend(survey.skipped.iter().map(left_out));
+        Ok(Plan { found, plain_bytes: Some(survey.bytes), warnings })
     }
 
     async fn back_up(&self, run: &Run) -> Result<BackedUp> {

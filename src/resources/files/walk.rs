@@ -100,6 +100,19 @@ impl Walk<'_> {
     }
 }
 
+/// The paths of a section that are links to what is not backed up with them, in sentences: of a link nothing but the link is.
+pub(super) fn bare_links(section: &Files) -> Vec<String> {
+    let bare = |path: &PathBuf| {
+        fs::read_link(path).ok()?;
+        let found = path.canonicalize().ok()?;
+        let is_covered = section.paths.iter().any(|other| other != path && found.starts_with(other));
+        let (path, found) = (path.display(), found.display());
+        (!is_covered)
+            .then(|| format!("of {path} only the link is backed up that it is: add {found} to paths for what it leads to"))
+    };
+    section.paths.iter().filter_map(bare).collect()
+}
+
 /// What a look at the trees shows, without reading a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Survey {
@@ -173,4 +186,24 @@ fn hash_attributes(hash: &mut Hasher, path: &Path) -> Result<()> {
 /// The times by which a change of a file shows.
 pub(super) fn times(metadata: &Metadata) -> [i64; 4] {
     [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_a_link_to_what_is_not_backed_up_is_spoken_of() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let real = scratch.path().canonicalize().expect("a path");
+        let [data, link] = ["data", "link"].map(|name| real.join(name).display().to_string());
+        fs::create_dir(&data).expect("create a directory");
+        std::os::unix::fs::symlink(&data, &link).expect("link");
+        let section = |paths: &[&String]| -> Files { toml::from_str(&format!("paths = {paths:?}")).expect("a section") };
+        let said = bare_links(&section(&[&link]));
+        assert_eq!(said, [format!("of {link} only the link is backed up that it is: add {data} to paths for what it leads to")]);
+        for paths in [vec![&link, &data], vec![&data]] {
+            assert_eq!(bare_links(&section(&paths)), Vec::<String>::new());
+        }
+    }
 }
