@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -15,6 +18,9 @@ use super::{Config, Error, RepositorySection, Result};
 
 /// The forms that a secret is written in.
 const FORMS: &str = "a text, or { env = \"VARIABLE\" }, { file = \"/path\" } or { command = \"PROGRAM AND ARGUMENTS\" }";
+
+/// How long a program may take that prints a secret; somebody may have to type a passphrase for it.
+const COMMAND_LIMIT: Duration = Duration::from_mins(1);
 
 /// A value that is not shown, and where it comes from.
 #[derive(Clone, PartialEq, Eq)]
@@ -96,7 +102,7 @@ impl Secret {
                     |error: std::io::Error| Error::Secret { from: format!("file {}", path.display()), detail: error.to_string() };
                 Ok(without_newline(std::fs::read_to_string(path).map_err(failed)?))
             }
-            Self::From(Source::Command(command)) => output_of(command),
+            Self::From(Source::Command(command)) => output_of(command, COMMAND_LIMIT),
         }
     }
 }
@@ -142,10 +148,23 @@ impl<'de> Visitor<'de> for SecretVisitor {
 }
 
 /// Runs a program for the secret it prints. What it writes to standard error is dropped: a program that fails can show the secret there
-/// (`set -x`, a URL with a password), and the log is no place for it.
-fn output_of(command: &str) -> Result<String> {
+/// (`set -x`, a URL with a password), and the log is no place for it. One that does not end, because it waits for a vault that is away, must not hold up
+/// for ever whoever needs the secret.
+fn output_of(command: &str, limit: Duration) -> Result<String> {
     let failed = |detail: String| Error::Secret { from: "command".to_owned(), detail };
-    let output = Command::new("sh").args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let mut program = Command::new("sh");
+    program.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let child = program.spawn().map_err(|error| failed(error.to_string()))?;
+    let id = i32::try_from(child.id()).map(Pid::from_raw).map_err(|error| failed(error.to_string()))?;
+    let (sender, ended) = mpsc::channel();
+    // Whoever waits no longer takes nothing any more.
+    std::thread::spawn(move || drop(sender.send(child.wait_with_output())));
+    let Ok(output) = ended.recv_timeout(limit) else {
+        if let Err(errno) = kill(id, Signal::SIGKILL) {
+            tracing::debug!("a command for a secret was not killed: {errno}");
+        }
+        return Err(failed(format!("the command did not end within {} s and was killed", limit.as_secs())));
+    };
     let output = output.map_err(|error| failed(error.to_string()))?;
     if !output.status.success() {
         let why = "what it says on standard error is not shown, because that can hold secrets: run it by hand";
@@ -202,5 +221,12 @@ mod tests {
             assert!(said.contains(&format!("'{name}' cannot be the name of a variable")), "{said}");
         }
         assert!(read("{ enf = \"A\" }").is_err_and(|said| said.starts_with("unknown field `enf`, expected one of `env`")));
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_not_waited_for_longer_than_it_may_take() {
+        assert_eq!(output_of("echo secret", COMMAND_LIMIT).expect("a secret"), "secret");
+        let error = output_of("exec sleep 600", Duration::from_millis(100)).expect_err("it sleeps");
+        assert!(error.to_string().contains("did not end within 0 s and was killed"), "{error}");
     }
 }
