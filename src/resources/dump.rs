@@ -12,7 +12,6 @@ mod error;
 mod globals;
 mod inventory;
 mod load;
-mod place;
 mod resource;
 mod restore;
 mod snapshot;

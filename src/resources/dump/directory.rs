@@ -10,11 +10,11 @@ use futures_util::TryStreamExt;
 use tokio::sync::mpsc;
 
 use super::error::{Error, Result};
-use super::place::Place;
 use crate::config;
 use crate::pg::tar::{END, Event, Kind, Member, TarParser};
 use crate::repository::{Content, ObjectWriter};
 use crate::resources::Progress;
+use crate::sys::scratch::ScratchDirectory;
 
 /// The directory that `pg_dump` makes itself.
 const DUMP: &str = "dump";
@@ -24,7 +24,7 @@ const PIECES_WAITING: usize = 4;
 /// A place for one dump.
 #[derive(Debug)]
 pub(super) struct Spool {
-    _place: Place,
+    _directory: ScratchDirectory,
     dump: PathBuf,
 }
 
@@ -32,9 +32,10 @@ impl Spool {
     /// Makes one in the configured directory.
     pub(super) fn make(section: &config::Dump) -> Result<Self> {
         // A pg_dump that a killed process has left running ends when it finds its directory gone.
-        let place = Place::make(section.spool.as_deref().ok_or(Error::NoSpool)?, "dump", |_| ())?;
-        let dump = place.path().join(DUMP);
-        Ok(Self { _place: place, dump })
+        let spool = section.spool.as_deref().ok_or(Error::NoSpool)?;
+        let directory = ScratchDirectory::make(spool, "dump", |_| ()).map_err(Error::file("make a directory in", spool))?;
+        let dump = directory.path().join(DUMP);
+        Ok(Self { _directory: directory, dump })
     }
 
     /// The directory of the dump, which is not there yet.

@@ -12,7 +12,6 @@ use super::create::create_for_trial;
 use super::error::{Error, Result};
 use super::inventory::{Inventory, detail};
 use super::load::{Loading, missing};
-use super::place::Place;
 use super::source::Tools;
 use crate::config::{self, Environment, SecretVariables};
 use crate::pgwire::{ConnInfo, SqlConnection};
@@ -20,6 +19,7 @@ use crate::repository::BackupEntry;
 use crate::resources::{self, Run};
 use crate::sys::clock::Deadline;
 use crate::sys::local_postgres::{self, Account, LocalPostgres, Programs, Stop};
+use crate::sys::scratch::ScratchDirectory;
 
 /// Its data directory, in the place.
 const DATA: &str = "data";
@@ -77,7 +77,7 @@ struct Scratch {
     server: LocalPostgres,
     programs: Programs,
     info: ConnInfo,
-    _directory: Place,
+    _directory: ScratchDirectory,
 }
 
 impl Drop for Scratch {
@@ -91,7 +91,8 @@ impl Drop for Scratch {
 impl Scratch {
     fn start(programs: Programs, spool: Option<&Path>, hidden: &SecretVariables) -> Result<Self> {
         let parent = spool.map_or_else(std::env::temp_dir, Path::to_owned);
-        let directory = Place::make(&parent, "trial", |left| stop(&programs, left))?;
+        let directory = ScratchDirectory::make(&parent, "trial", |left| stop(&programs, left));
+        let directory = directory.map_err(Error::file("make a directory in", &parent))?;
         let place = directory.path();
         // As root, it is the server's user who has to enter it, and nobody else.
         let account = Account::for_directory(place)?;

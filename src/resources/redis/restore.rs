@@ -2,7 +2,7 @@
 
 mod file;
 mod into;
-mod site;
+pub(super) mod site;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -6,18 +6,23 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tempfile::TempDir;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use super::connection::Connection;
+use super::restore::site::running_in;
 use super::server::Facts;
 use super::tls::Certificates;
 use crate::config::{RedisPlace, RedisUrl, SecretVariables};
 use crate::sys::clock::Deadline;
+use crate::sys::scratch::ScratchDirectory;
 
 /// A directory in memory.
 const IN_MEMORY: &str = "/dev/shm";
+/// What such directories are for, in their names.
+const PURPOSE: &str = "redis";
 /// How long a server may take to load a file.
 const LOAD_LIMIT: Duration = Duration::from_hours(1);
 const POLL_EVERY: Duration = Duration::from_millis(50);
@@ -35,7 +40,7 @@ const NOT_FOR_IT: [(&str, &str); 4] = [
 
 /// Where the file goes that a scratch server is to load.
 pub(super) struct Scratch {
-    directory: TempDir,
+    directory: ScratchDirectory,
     file: File,
 }
 
@@ -64,6 +69,8 @@ pub(super) enum Loaded {
 impl Scratch {
     /// A place for so many bytes; an error, in words, where there is none.
     pub(super) fn begin(bytes: u64) -> Result<Self, String> {
+        // What a killed process has left takes memory that is counted next.
+        ScratchDirectory::sweep(Path::new(IN_MEMORY), PURPOSE, end_server);
         let needed = bytes.saturating_mul(MEMORY_FACTOR) + SERVER_BYTES;
         if available_memory().is_some_and(|available| available < needed) {
             return Err(format!("that would take about {} MB of memory, which are not there", needed >> 20));
@@ -71,7 +78,7 @@ impl Scratch {
         let parent = if has_room(Path::new(IN_MEMORY), bytes) { PathBuf::from(IN_MEMORY) } else { std::env::temp_dir() };
         let failed = |error: std::io::Error| format!("{}: {error}", parent.display());
         // Only its owner can look into it.
-        let directory = tempfile::Builder::new().prefix("holdfast-redis-").tempdir_in(&parent).map_err(failed)?;
+        let directory = ScratchDirectory::make(&parent, PURPOSE, end_server).map_err(failed)?;
         let file = File::options().write(true).create_new(true).open(directory.path().join("dump.rdb")).map_err(failed)?;
         Ok(Self { directory, file })
     }
@@ -166,6 +173,15 @@ fn refused(server: &str, log: &str) -> Loaded {
     Loaded::Refused { server: server.to_owned(), said }
 }
 
+/// Ends the server that a killed process has left running in its directory.
+fn end_server(left: &Path) {
+    let Some(id) = running_in(left).and_then(|id| i32::try_from(id).ok()) else { return };
+    match kill(Pid::from_raw(id), Signal::SIGKILL) {
+        Ok(()) => tracing::info!("ended the server that a killed process had left running in {}", left.display()),
+        Err(errno) => tracing::warn!("the server that runs in {} was not ended: {errno}", left.display()),
+    }
+}
+
 /// The name and version of an installed program; none where there is none.
 async fn version(program: &str, hidden: &SecretVariables) -> Option<String> {
     let output = without(hidden, program).arg("--version").stdin(Stdio::null()).output().await.ok()?;
@@ -193,4 +209,31 @@ fn available_memory() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::sys::clock;
+
+    #[test]
+    fn the_server_that_a_killed_verify_has_left_running_is_ended_and_its_data_removed() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let left = parent.path().join("holdfast-redis-left");
+        fs::create_dir(&left).expect("create a directory");
+        fs::write(left.join("in-use"), "").expect("write a file");
+        fs::write(left.join("dump.rdb"), "in the clear").expect("write a file");
+        // A process is called what its file is called.
+        std::os::unix::fs::symlink("/bin/sleep", left.join("redis-server")).expect("link");
+        let mut server = std::process::Command::new(left.join("redis-server"));
+        let mut server = server.arg0("sleep").arg("600").current_dir(&left).spawn().expect("start it");
+        let long_ago = SystemTime::from(clock::now()) - Duration::from_hours(1);
+        File::open(&left).and_then(|file| file.set_modified(long_ago)).expect("set a time");
+        ScratchDirectory::sweep(parent.path(), PURPOSE, end_server);
+        assert_eq!(server.wait().expect("its end").signal(), Some(9));
+        assert!(!left.exists());
+    }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const CONFIGURATIONS: [&str; 4] = ["/etc/redis/redis.conf", "/etc/valkey/valkey.conf", "/etc/redis.conf", "/etc/valkey.conf"];
 
 /// A server of this host whose directory that is, by its process id: servers work in it. Only root sees those of other users.
-pub(super) fn running_in(folder: &Path) -> Option<u32> {
+pub(in crate::resources::redis) fn running_in(folder: &Path) -> Option<u32> {
     let place = fs::metadata(folder).ok()?;
     let processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());

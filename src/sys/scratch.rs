@@ -1,6 +1,7 @@
-//! Directories that hold a database in the clear for a while, and are gone afterwards, whatever becomes of the process.
+//! Directories that hold data in the clear for a while, and are gone afterwards, whatever becomes of the process.
 
 use std::fs::{self, File, Metadata};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -9,8 +10,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::{Uid, geteuid};
 use tempfile::TempDir;
 
-use super::error::{Error, Result};
-use crate::sys::clock;
+use super::clock;
 
 /// The file that is locked for as long as the process lives that made the directory.
 const LOCK: &str = "in-use";
@@ -20,33 +20,44 @@ const NEW: Duration = Duration::from_mins(1);
 /// A directory that only its owner may enter. Dropped, it is removed; one of a process that was killed is removed when the next one is made
 /// beside it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub struct ScratchDirectory {
     directory: TempDir,
     _lock: File,
 }
 
-impl Place {
-    /// Makes one below `parent`. Those of killed processes are removed there first; `end` ends what they have left running in one.
-    pub(super) fn make(parent: &Path, purpose: &str, end: impl Fn(&Path)) -> Result<Self> {
-        let prefix = format!("holdfast-{purpose}-");
-        for left in left_behind(parent, &prefix) {
+impl ScratchDirectory {
+    /// Makes one below `parent`, named after its purpose, when those of killed processes are removed there (`sweep`).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn make(parent: &Path, purpose: &str, end: impl Fn(&Path)) -> io::Result<Self> {
+        Self::sweep(parent, purpose, end);
+        let directory = tempfile::Builder::new().prefix(&prefix(purpose)).tempdir_in(parent)?;
+        let lock = File::create(directory.path().join(LOCK))?;
+        lock.try_lock()?;
+        Ok(Self { directory, _lock: lock })
+    }
+
+    /// Removes those that killed processes have left below `parent`; `end` ends what they have left running in one.
+    pub fn sweep(parent: &Path, purpose: &str, end: impl Fn(&Path)) {
+        for left in left_behind(parent, &prefix(purpose)) {
             end(&left);
             match fs::remove_dir_all(&left) {
                 Ok(()) => tracing::info!("removed {}, which a killed process had left behind", left.display()),
                 Err(error) => tracing::warn!("{}, which a killed process has left behind, stays: {error}", left.display()),
             }
         }
-        let failed = || Error::file("make a directory in", parent);
-        let directory = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).map_err(failed())?;
-        let lock = File::create(directory.path().join(LOCK)).map_err(failed())?;
-        lock.try_lock().map_err(|error| failed()(error.into()))?;
-        Ok(Self { directory, _lock: lock })
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    #[must_use]
+    pub fn path(&self) -> &Path {
         self.directory.path()
     }
+}
+
+fn prefix(purpose: &str) -> String {
+    format!("holdfast-{purpose}-")
 }
 
 /// Those whose process is gone: its lock went with it.
@@ -100,12 +111,13 @@ mod tests {
             fs::write(directory.join(LOCK), "").expect("write a file");
             make_old(directory);
         }
-        let in_use = Place::make(parent.path(), "trial", |_| ()).expect("a place");
+        let in_use = ScratchDirectory::make(parent.path(), "trial", |_| ()).expect("a directory");
         let ended = RefCell::new(Vec::new());
-        let first = Place::make(parent.path(), "dump", |path| ended.borrow_mut().push(path.to_owned())).expect("a place");
+        let first =
+            ScratchDirectory::make(parent.path(), "dump", |path| ended.borrow_mut().push(path.to_owned())).expect("a directory");
         assert_eq!(*ended.borrow(), std::slice::from_ref(&left));
         make_old(first.path());
-        let second = Place::make(parent.path(), "dump", |_| panic!("it is in use")).expect("a place");
+        let second = ScratchDirectory::make(parent.path(), "dump", |_| panic!("it is in use")).expect("a directory");
         assert!(!left.exists() && other.exists() && in_use.path().exists() && first.path().exists());
         let path = second.path().to_owned();
         drop(second);
@@ -119,7 +131,8 @@ mod tests {
         fs::write(elsewhere.path().join(LOCK), "").expect("write a file");
         make_old(elsewhere.path());
         std::os::unix::fs::symlink(elsewhere.path(), parent.path().join("holdfast-trial-link")).expect("link");
-        let made = Place::make(parent.path(), "trial", |left| panic!("{} is not ours", left.display())).expect("a place");
+        let made =
+            ScratchDirectory::make(parent.path(), "trial", |left| panic!("{} is not ours", left.display())).expect("a directory");
         assert!(elsewhere.path().join(LOCK).exists());
         let found = made.path().symlink_metadata().expect("look at a directory");
         let [owner, other] = [found.uid(), found.uid() + 1].map(Uid::from_raw);
