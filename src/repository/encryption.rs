@@ -4,7 +4,7 @@ use super::{Error, Repository, ResourceName, Result};
 use crate::codec::{Encrypting, FORMAT, Identities, PREFACE_BYTES, Preface, Recipients, Unlocked, is_encrypted};
 use crate::storage::ObjectKey;
 
-/// How many backups are looked into.
+/// How many backups are looked into, of the newest, of the oldest, and of those whose content they need.
 const BACKUPS_SAMPLED: usize = 20;
 
 /// Whom new objects are encrypted to, and what opens encrypted ones. By default nobody and nothing.
@@ -34,8 +34,8 @@ pub struct Sample {
 }
 
 impl Repository {
-    /// Some objects of a resource, the newest first, and whom they are encrypted to: one of each of the newest backups, and the ends of each
-    /// timeline's WAL.
+    /// Some objects of a resource, the newest first, and whom they are encrypted to: one of each of the newest and the oldest backups, with the
+    /// content that they need of others, and the ends of each timeline's WAL.
     ///
     /// # Errors
     /// When the store fails, or an object is damaged.

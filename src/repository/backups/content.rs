@@ -1,5 +1,6 @@
 //! The content of a backup: packs, which are streamed, and small enveloped objects.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -82,11 +83,20 @@ impl Backups {
         Ok(self.repository.store.size(&keys::data(&self.resource, id, name)).await?)
     }
 
-    /// One object of each of the newest backups, at most `limit`, the newest first.
+    /// One object of each of the newest and of the oldest backups, at most `limit` of either, the newest first; and behind them one of each of the
+    /// oldest backups, listed or not, whose content these need, at most `limit`: there lies what was stored before the recipients were changed.
     pub(in crate::repository) async fn sampled_objects(&self, limit: usize) -> Result<Vec<ObjectKey>> {
         let entries = self.list().await?.records;
-        let first = |entry: &BackupEntry| Some(keys::data(&self.resource, &entry.id, &entry.objects.first()?.name));
-        Ok(entries.iter().rev().filter_map(first).take(limit).collect())
+        let is_sampled = |place: usize| place < limit || place + limit >= entries.len();
+        let sampled: Vec<&BackupEntry> =
+            entries.iter().enumerate().rev().filter(|(place, _)| is_sampled(*place)).map(|(_, entry)| entry).collect();
+        let mut kept: BTreeMap<&BackupId, &BackupObject> = BTreeMap::new();
+        for content in sampled.iter().flat_map(|entry| entry.kept()) {
+            kept.extend(content.objects.first().map(|object| (&content.backup, object)));
+        }
+        let own = sampled.iter().filter_map(|entry| Some((&entry.id, entry.objects.first()?)));
+        let all = own.chain(kept.into_iter().take(limit).rev());
+        Ok(all.map(|(id, object)| keys::data(&self.resource, id, &object.name)).collect())
     }
 
     /// The key of an object, for messages.

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 use super::*;
 use crate::codec::{Compression, Hash, Identity, KeyFile};
 use crate::pg::{SegmentSize, SystemId, TimelineId, WalFileName};
-use crate::repository::{Lineage, ResourceKind, Stored, WalAbout, WalArchive, WalSource};
+use crate::repository::{
+    BackupEntry, BackupId, BackupObject, BucketBackup, Detail, KeptContent, Lineage, ResourceKind, Stored, WalAbout, WalArchive,
+    WalSource,
+};
 use crate::storage::FileStore;
 use crate::sys::clock;
 
@@ -126,5 +129,61 @@ fn a_sample_tells_whom_objects_are_encrypted_to() {
             recipients.extend(bench.repository.sample(key).await.unwrap().map(|sample| sample.recipients));
         }
         assert_eq!(recipients, [writer.recipients.names(), vec![]]);
+    });
+}
+
+fn bucket_backup(resource: &ResourceName, id: &BackupId, objects: Vec<BackupObject>, kept: Vec<KeptContent>) -> BackupEntry {
+    BackupEntry {
+        format: BackupEntry::FORMAT,
+        id: id.clone(),
+        resource: resource.clone(),
+        started_at: clock::now(),
+        finished_at: clock::now(),
+        made_by: "test".to_owned(),
+        plain_bytes: 0,
+        stored_bytes: 0,
+        objects,
+        detail: Detail::Bucket(BucketBackup { listing: String::new(), objects: 0, read_objects: 0, left_out: 0, kept }),
+    }
+}
+
+/// An identity that is thrown away because no sample needs it must not be needed.
+#[test]
+fn a_sample_shows_what_a_new_backup_needs_of_one_that_was_encrypted_to_others() {
+    run(async {
+        let [(old, _), (new, _)] = [writer_and_reader(), writer_and_reader()];
+        let (bench, content) = (Bench::new().await, Bytes::from_static(b"content"));
+        let resource = ResourceName::new(ResourceKind::Bucket, "a").unwrap();
+        let backups = |encryption: &Encryption| bench.repository.clone().with_encryption(encryption.clone()).backups(&resource);
+        let [first, second] = [1, 2].map(|mark| BackupId::new(clock::now(), mark));
+        let pack = backups(&old).put_small(&first, "content-1", "test", content.clone()).await.unwrap();
+        let listing = backups(&new).put_small(&second, "listing", "test", content).await.unwrap();
+        let kept = vec![KeptContent { backup: first, objects: vec![pack] }];
+        backups(&new).put(&bucket_backup(&resource, &second, vec![listing], kept)).await.unwrap();
+        let samples = bench.repository.samples(&resource).await.unwrap();
+        let recipients: Vec<Vec<String>> = samples.into_iter().map(|sample| sample.recipients).collect();
+        assert_eq!(recipients, [new.recipients.names(), old.recipients.names()]);
+    });
+}
+
+#[test]
+fn a_sample_shows_the_oldest_backup_however_many_there_are() {
+    run(async {
+        let (old, _) = writer_and_reader();
+        let bench = Bench::new().await;
+        let resource = ResourceName::new(ResourceKind::Bucket, "a").unwrap();
+        let backups = bench.repository.clone().with_encryption(old.clone()).backups(&resource);
+        let many = 3 * u64::try_from(BACKUPS_SAMPLED).unwrap();
+        for mark in 0..many {
+            let id = BackupId::new(clock::now(), mark);
+            let mut objects = Vec::new();
+            if mark == 0 {
+                objects.push(backups.put_small(&id, "listing", "test", Bytes::from_static(b"content")).await.unwrap());
+            }
+            backups.put(&bucket_backup(&resource, &id, objects, Vec::new())).await.unwrap();
+        }
+        let samples = bench.repository.samples(&resource).await.unwrap();
+        let recipients: Vec<Vec<String>> = samples.into_iter().map(|sample| sample.recipients).collect();
+        assert_eq!(recipients, [old.recipients.names()]);
     });
 }
