@@ -13,6 +13,12 @@ use rustix::fs::{SeekFrom, XattrFlags};
 
 /// The largest list of names, and the largest value, that Linux has (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
 const LIST_BYTES_MAX: usize = 64 << 10;
+/// Where SELinux keeps the label of a file. Where it runs it gives one to every file, and lets nobody take it away
+/// (`selinux_inode_removexattr` in `security/selinux/hooks.c`); where it does not, root alone may set one.
+const LABEL: &[u8] = b"security.selinux";
+
+/// An extended attribute: name and value.
+type Attribute = (Vec<u8>, Vec<u8>);
 
 /// The names of owners, each looked up once.
 #[derive(Default)]
@@ -57,19 +63,38 @@ pub(super) fn read_attributes(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>
     Ok(found)
 }
 
-/// Gives extended attributes to a file, directory or link, and takes away others that it has.
-pub(super) fn write_attributes(path: &Path, attributes: &[(Vec<u8>, Vec<u8>)]) -> io::Result<()> {
+/// Gives extended attributes to a file, directory or link, and takes away others that it has. Where a label cannot be had, the one stays that the
+/// system has given.
+pub(super) fn write_attributes(path: &Path, attributes: &[Attribute]) -> io::Result<()> {
     let present = read_attributes(path)?;
-    for (name, _) in present.iter().filter(|(name, _)| !attributes.iter().any(|(wanted, _)| wanted == name)) {
-        rustix::fs::lremovexattr(path, &name[..])?;
+    for name in superfluous(&present, attributes) {
+        rustix::fs::lremovexattr(path, name)?;
     }
     // Backwards by name: an access control list (system.) may take the right to write the others (user.) away.
     for attribute @ (name, value) in attributes.iter().rev() {
-        if !present.contains(attribute) {
-            rustix::fs::lsetxattr(path, &name[..], value, XattrFlags::empty())?;
+        if present.contains(attribute) {
+            continue;
+        }
+        match rustix::fs::lsetxattr(path, &name[..], value, XattrFlags::empty()) {
+            Err(errno) if name == LABEL => tracing::debug!("the label of {} is not that of the backup: {errno}", path.display()),
+            set => set?,
         }
     }
     Ok(())
+}
+
+/// The names of attributes that a file has and should not have.
+fn superfluous<'a>(present: &'a [Attribute], wanted: &[Attribute]) -> Vec<&'a [u8]> {
+    let is_wanted = |name: &[u8]| name == LABEL || wanted.iter().any(|(wanted, _)| wanted == name);
+    present.iter().map(|(name, _)| &name[..]).filter(|name| !is_wanted(name)).collect()
+}
+
+/// Whether attributes that were found are those of a backup. A label counts where the backup has one, and only for root, who alone chooses labels
+/// everywhere.
+pub(super) fn are_same(found: &[Attribute], wanted: &[Attribute], is_root: bool) -> bool {
+    let label_counts = is_root && wanted.iter().any(|(name, _)| name == LABEL);
+    let counts = |(name, _): &&Attribute| label_counts || name != LABEL;
+    found.iter().filter(counts).eq(wanted.iter().filter(counts))
 }
 
 /// The parts of a file that are no holes; `None` where it has no holes.
@@ -107,4 +132,31 @@ pub(super) fn data_of(file: &File, size: u64, blocks: u64) -> io::Result<Option<
 pub(super) fn beside(folder: &impl std::os::fd::AsRawFd, name: &CStr) -> std::path::PathBuf {
     let folder = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string());
     folder.join(std::ffi::OsStr::from_bytes(name.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attributes(pairs: &[(&str, &str)]) -> Vec<Attribute> {
+        pairs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
+    }
+
+    #[test]
+    fn a_label_that_the_system_gives_is_neither_taken_away_nor_a_difference_where_the_backup_has_none() {
+        let plain = attributes(&[("user.a", "1")]);
+        let labelled = attributes(&[("security.selinux", "etc_t"), ("user.a", "1")]);
+        assert_eq!(superfluous(&labelled, &attributes(&[])), [b"user.a"]);
+        for is_root in [true, false] {
+            assert!(are_same(&labelled, &plain, is_root));
+            assert!(!are_same(&labelled, &attributes(&[("user.a", "2")]), is_root));
+        }
+    }
+
+    #[test]
+    fn another_label_is_a_difference_for_root_alone() {
+        let [here, backup] = ["tmp_t", "etc_t"].map(|label| attributes(&[("security.selinux", label)]));
+        assert!(!are_same(&here, &backup, true) && are_same(&here, &backup, false));
+        assert!(!are_same(&attributes(&[]), &backup, true) && are_same(&attributes(&[]), &backup, false));
+    }
 }

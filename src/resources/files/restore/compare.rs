@@ -16,7 +16,7 @@ use super::difference::{AnyPath, Change, Difference, PathMark};
 use super::draft::is_abandoned;
 use super::places::{Place, Places, absent, is_at_or_below};
 use crate::config::Files;
-use crate::resources::files::attributes::{beside, read_attributes};
+use crate::resources::files::attributes::{are_same, beside, read_attributes};
 use crate::resources::files::error::{Error, Result};
 use crate::resources::files::tar::{Archive, Kind, Member};
 use crate::resources::files::walk::{Denied, is_skipped, walk};
@@ -271,7 +271,7 @@ impl Comparison<'_> {
         let Some(folder) = &self.place.folder else { return Ok(()) };
         let attributes =
             read_attributes(&beside(folder, &self.place.name)).map_err(Error::file("read the extended attributes of", path))?;
-        if attributes != member.attributes {
+        if !are_same(&attributes, &member.attributes, self.owners) {
             what.push("extended attributes".to_owned());
         }
         Ok(())
