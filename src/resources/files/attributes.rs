@@ -83,17 +83,28 @@ pub(super) fn write_attributes(path: &Path, attributes: &[Attribute]) -> io::Res
     Ok(())
 }
 
-/// The names of attributes that a file has and should not have.
-fn superfluous<'a>(present: &'a [Attribute], wanted: &[Attribute]) -> Vec<&'a [u8]> {
-    let is_wanted = |name: &[u8]| name == LABEL || wanted.iter().any(|(wanted, _)| wanted == name);
-    present.iter().map(|(name, _)| &name[..]).filter(|name| !is_wanted(name)).collect()
+/// Whether the system gives files this attribute by itself, and keeps it: labels, and what else a file system has instead of POSIX access control
+/// lists, as NFS has `system.nfs4_acl`.
+fn is_given(name: &[u8]) -> bool {
+    name == LABEL || name.starts_with(b"system.") && !name.starts_with(b"system.posix_acl_")
 }
 
-/// Whether attributes that were found are those of a backup. A label counts where the backup has one, and only for root, who alone chooses labels
-/// everywhere.
+fn has(attributes: &[Attribute], name: &[u8]) -> bool {
+    attributes.iter().any(|(other, _)| other == name)
+}
+
+/// The names of attributes that a file has and should not have.
+fn superfluous<'a>(present: &'a [Attribute], wanted: &[Attribute]) -> Vec<&'a [u8]> {
+    present.iter().map(|(name, _)| &name[..]).filter(|name| !is_given(name) && !has(wanted, name)).collect()
+}
+
+/// Whether attributes that were found are those of a backup. What the system gives counts where the backup has it; a label only for root, who alone
+/// chooses labels everywhere.
 pub(super) fn are_same(found: &[Attribute], wanted: &[Attribute], is_root: bool) -> bool {
-    let label_counts = is_root && wanted.iter().any(|(name, _)| name == LABEL);
-    let counts = |(name, _): &&Attribute| label_counts || name != LABEL;
+    let counts = |(name, _): &&Attribute| {
+        let is_chosen = has(wanted, name) && (is_root || name != LABEL);
+        !is_given(name) || is_chosen
+    };
     found.iter().filter(counts).eq(wanted.iter().filter(counts))
 }
 
@@ -143,10 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn a_label_that_the_system_gives_is_neither_taken_away_nor_a_difference_where_the_backup_has_none() {
+    fn what_the_system_gives_is_neither_taken_away_nor_a_difference_where_the_backup_has_none() {
         let plain = attributes(&[("user.a", "1")]);
         let labelled = attributes(&[("security.selinux", "etc_t"), ("user.a", "1")]);
         assert_eq!(superfluous(&labelled, &attributes(&[])), [b"user.a"]);
+        let lists = attributes(&[("system.nfs4_acl", "a"), ("system.posix_acl_access", "b")]);
+        assert_eq!(superfluous(&lists, &plain), [b"system.posix_acl_access"]);
+        assert!(are_same(&lists[..1], &[], true) && !are_same(&lists, &[], true));
         for is_root in [true, false] {
             assert!(are_same(&labelled, &plain, is_root));
             assert!(!are_same(&labelled, &attributes(&[("user.a", "2")]), is_root));
