@@ -135,7 +135,11 @@ async fn back_up(
         Err(error) => return Some(Outcome::Failed { error: error.to_string(), hint: None }),
     };
     let run = Run { cancelled: cancelled.clone(), only_changes, ..Run::new(shared.repository.clone()) };
-    match found.back_up(&run).await {
+    let backed_up = match guarded(async move { found.back_up(&run).await }).await {
+        Ok(backed_up) => backed_up,
+        Err(failed) => return Some(failed),
+    };
+    match backed_up {
         Ok(BackedUp::Listed { entry, remarks }) => {
             remarks.iter().for_each(|remark| tracing::warn!(%resource, "{remark}"));
             Some(Outcome::Done { remark: format!("backup {}", entry.id), backup: Some(entry.id) })
@@ -162,7 +166,12 @@ async fn apply_retention(
     let Some(upkeep) = config.upkeep(resource) else { return Ok(None) };
     let rules = Rules::of(&upkeep, config.time_zone());
     let (progress, _) = watch::channel(Progress::default());
-    Ok(match expire(&shared.repository, resource, &rules, &progress, cancelled).await {
+    let (repository, of, stop) = (shared.repository.clone(), resource.clone(), cancelled.clone());
+    let applied = match guarded(async move { expire(&repository, &of, &rules, &progress, &stop).await }).await {
+        Ok(applied) => applied,
+        Err(failed) => return Ok(Some(failed)),
+    };
+    Ok(match applied {
         Ok(report) if report.stopped => None,
         Ok(report) => {
             let removed = report.removed.unwrap_or_default();
@@ -172,4 +181,26 @@ async fn apply_retention(
         Err(expire::Error::Busy { holder, .. }) => return Err(holder),
         Err(error) => Some(Outcome::Failed { error: error.to_string(), hint: error.hint() }),
     })
+}
+
+/// Does work in a task of its own, so that a defect which ends it is a failure among others: it is in the history, tried again, and seen. What it
+/// says can show a part of what was worked on, and the history lies in the clear: it stays in the log.
+async fn guarded<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Outcome> {
+    tokio::spawn(work).await.map_err(|panic| {
+        tracing::error!("the work ended early: {panic}");
+        let hint = "this is a defect of Holdfast: report it with what the agent's log says";
+        Outcome::Failed { error: "the work ended early; why is in the agent's log".to_owned(), hint: Some(hint.to_owned()) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_panics_has_failed_and_ends_nothing_else() {
+        let failed = guarded::<()>(async { panic!("a defect") }).await;
+        assert!(matches!(failed, Err(Outcome::Failed { error, .. }) if error.contains("log") && !error.contains("a defect")));
+        assert!(matches!(guarded(async { 7 }).await, Ok(7)));
+    }
 }
