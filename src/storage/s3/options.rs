@@ -76,7 +76,7 @@ pub enum UploadChecksum {
 }
 
 /// Access keys.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The access key's id.
     pub access_key_id: String,
