@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::error::{Error, Result};
 use super::previous::open_listing;
 use crate::config::{Bucket, Pattern};
-use crate::repository::BackupEntry;
+use crate::repository::{BackupEntry, Detail};
 use crate::resources::{RestorePlan, Restored, Run};
 use carry_out::carry_out;
 use compare::{Action, Comparison, Step};
@@ -200,6 +200,24 @@ impl Planned {
     }
 }
 
+/// How many objects a backup left out.
+const fn left_out(backup: &BackupEntry) -> u64 {
+    match &backup.detail {
+        Detail::Bucket(detail) => detail.left_out,
+        _ => 0,
+    }
+}
+
+/// What has to be known of objects that are to be removed because the backup does not have them.
+fn left_out_among(removed: u64, left_out: u64) -> Option<String> {
+    (removed > 0 && left_out > 0).then(|| {
+        format!(
+            "    {left_out} object(s) vanished or went on changing while the backup was taken, and were left out: they can be among these, and \
+             then no backup may have them"
+        )
+    })
+}
+
 #[async_trait]
 impl RestorePlan for Planned {
     fn text(&self) -> String {
@@ -219,6 +237,7 @@ impl RestorePlan for Planned {
         ));
         if self.request.delete_extra {
             lines.extend(extra_keys.lines(extra.objects));
+            lines.extend(left_out_among(extra.objects, left_out(backup)));
         }
         if *renamed > 0 {
             lines
@@ -254,5 +273,18 @@ impl RestorePlan for Planned {
         );
         let json = serde_json::to_value(done).expect("sums have string keys and no failing serializer");
         Ok(Restored { text, json })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_backup_left_out_is_spoken_of_before_it_is_removed() {
+        assert!(
+            left_out_among(3, 1).is_some_and(|said| said.trim_start().starts_with("1 object(s) vanished or went on changing"))
+        );
+        assert_eq!((left_out_among(0, 1), left_out_among(3, 0)), (None, None));
     }
 }
