@@ -7,9 +7,11 @@ use super::source::{literal, quoted};
 
 /// The longest name of a database, in bytes.
 const NAME_BYTES_MAX: usize = 63;
+/// From this version on a database has a provider of its locale, and a new one that of its template unless it is said.
+const PROVIDERS_SINCE: u32 = 15;
 
-/// The statement that makes an empty database with the encoding and the locale of the one that was dumped.
-pub(super) fn create(name: &str, facts: &Facts, owner: Option<&str>) -> String {
+/// The statement that makes an empty database on a server of this major version, with the encoding and the locale of the one that was dumped.
+pub(super) fn create(name: &str, facts: &Facts, owner: Option<&str>, major: u32) -> String {
     let Facts { encoding, datcollate, datctype, .. } = facts;
     let mut statement = format!(
         "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}",
@@ -27,6 +29,7 @@ pub(super) fn create(name: &str, facts: &Facts, owner: Option<&str>) -> String {
             }
         }
         (Some("b"), Some(locale)) => statement.push_str(&format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {}", literal(locale))),
+        (None | Some("c"), _) if major >= PROVIDERS_SINCE => statement.push_str(" LOCALE_PROVIDER libc"),
         _ => {}
     }
     if let Some(owner) = owner {
@@ -36,10 +39,10 @@ pub(super) fn create(name: &str, facts: &Facts, owner: Option<&str>) -> String {
 }
 
 /// The same for a trial, on a machine that may not have the locale: what sorts otherwise there is still the same rows.
-pub(super) fn create_for_trial(name: &str, facts: &Facts) -> String {
+pub(super) fn create_for_trial(name: &str, facts: &Facts, major: u32) -> String {
     let plain = |text: &str| text.to_owned();
     let facts = Facts { datcollate: plain("C"), datctype: plain("C"), datlocprovider: None, ..facts.clone() };
-    create(name, &facts, None)
+    create(name, &facts, None, major)
 }
 
 /// The statements that give a database what stands beside it and not in it, as far as there are the roles for it: settings, privileges, comment,
@@ -71,9 +74,28 @@ pub(super) fn roles(facts: &Facts) -> BTreeSet<&str> {
 }
 
 fn set(setting: &str, value: &str) -> String {
-    // The value of a list is a list in SQL too; as one text it would be one name.
-    let value = if is_list(setting) { value.to_owned() } else { literal(value) };
-    format!("SET {setting} TO {value}")
+    // The value of a list is a list in SQL too; as one text it would be one name. No name in it stands in double quotes: `""`, which is stored
+    // for the empty one of `search_path = ''`, SQL does not take.
+    let values = if is_list(setting) { names(value) } else { vec![value.to_owned()] };
+    let values: Vec<String> = values.iter().map(|value| literal(value)).collect();
+    format!("SET {setting} TO {}", values.join(", "))
+}
+
+/// The names in a list as it is stored: separated by commas, in double quotes where they need them (`SplitGUCList` in `fe_utils`).
+fn names(list: &str) -> Vec<String> {
+    let (mut names, mut name, mut is_quoted) = (Vec::new(), String::new(), false);
+    let mut letters = list.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' if is_quoted && letters.peek() == Some(&'"') => name.extend(letters.next()),
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => names.push(std::mem::take(&mut name)),
+            letter if letter.is_whitespace() && !is_quoted => {}
+            letter => name.push(letter),
+        }
+    }
+    names.push(name);
+    names
 }
 
 /// What a new database grants by itself is revoked first. Whoever granted what, it comes from the owner now.
@@ -148,14 +170,30 @@ mod tests {
     #[test]
     fn a_database_is_made_as_it_was() {
         let plain = "CREATE DATABASE \"a\"\"b\" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'de_DE.utf8' LC_CTYPE 'de_DE.utf8'";
-        assert_eq!(create("a\"b", &facts(), Some("app")), format!("{plain} OWNER \"app\""));
+        assert_eq!(create("a\"b", &facts(), Some("app"), 14), format!("{plain} OWNER \"app\""));
+        // A new database would have that of template0, which may be another one.
+        assert_eq!(create("a\"b", &facts(), None, 15), format!("{plain} LOCALE_PROVIDER libc"));
+        let older = Facts { datlocprovider: None, ..facts() };
+        assert_eq!(create("a\"b", &older, None, 17), format!("{plain} LOCALE_PROVIDER libc"));
         let icu = Facts { datlocprovider: Some("i".to_owned()), daticulocale: Some("de".to_owned()), ..facts() };
-        assert!(create("x", &icu, None).ends_with(" LOCALE_PROVIDER icu ICU_LOCALE 'de'"));
+        assert!(create("x", &icu, None, 15).ends_with(" LOCALE_PROVIDER icu ICU_LOCALE 'de'"));
         let builtin = Facts { datlocprovider: Some("b".to_owned()), datlocale: Some("C.UTF-8".to_owned()), ..facts() };
-        assert!(create("x", &builtin, None).ends_with(" LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"));
-        assert!(create_for_trial("x", &icu).ends_with("LC_COLLATE 'C' LC_CTYPE 'C'"));
-        let expected = ["ALTER DATABASE \"x\" SET search_path TO \"$user\", a", "ALTER DATABASE \"x\" SET work_mem TO '1MB'"];
+        assert!(create("x", &builtin, None, 17).ends_with(" LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"));
+        assert!(create_for_trial("x", &icu, 15).ends_with("LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER libc"));
+        let expected = ["ALTER DATABASE \"x\" SET search_path TO '$user', 'a'", "ALTER DATABASE \"x\" SET work_mem TO '1MB'"];
         assert_eq!(properties("x", &facts(), "app", |_| true), expected);
+    }
+
+    #[test]
+    fn lists_come_back_whatever_names_they_have() {
+        for (stored, said) in [
+            ("\"\"", "SET search_path TO ''"),
+            ("a, \"b,\"\" c\"", "SET search_path TO 'a', 'b,\" c'"),
+            ("\"it's\"", "SET search_path TO 'it''s'"),
+        ] {
+            assert_eq!(set("search_path", stored), said);
+        }
+        assert_eq!(set("application_name", "a, b"), "SET application_name TO 'a, b'");
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Scratch {
         }
         let tools = Tools::new(self.programs.clone(), &self.info, &sql, section)?;
         let loading = Loading { run, section, backup, inventory, sql: &sql, info: &self.info, tools: &tools };
-        Ok(match loading.fill(DATABASE, &create_for_trial(DATABASE, &inventory.database), true).await {
+        Ok(match loading.fill(DATABASE, &create_for_trial(DATABASE, &inventory.database, self.major()), true).await {
             Ok(tables) => Outcome::Restored { major: self.major(), tables },
             Err(error) if run.cancelled.is_cancelled() => return Err(error),
             Err(error) => Outcome::Failed(error),

@@ -141,7 +141,7 @@ impl DatabasePlan {
         let loading = Loading { run, section, backup, inventory: &self.inventory, sql: &sql, info: &self.info, tools: &tools };
         let made = beside(&self.name, &format!("holdfast-{:x}", clock::now().as_millisecond()));
         let owner = self.owner(&sql).await?;
-        let create = create(&made, &self.inventory.database, owner.as_deref());
+        let create = create(&made, &self.inventory.database, owner.as_deref(), self.major);
         let compared = loading.fill(&made, &create, !self.missing.tablespaces.is_empty()).await?;
         let complete = async {
             self.give_properties(&sql, &made).await?;
