@@ -162,6 +162,26 @@ impl Backups {
         Ok(ids.into_iter().map(|(_, id)| id).collect())
     }
 
+    /// The newest backup whose entry can be read, the last of `list`. No other entry is read or held: there may be thousands, and those of large
+    /// buckets are large.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn newest(&self) -> Result<Option<BackupEntry>> {
+        for id in self.ids().await?.iter().rev() {
+            let key = keys::backup(&self.resource, id);
+            match self.read(&key).await {
+                Ok(entry) => return Ok(Some(entry)),
+                Err(Error::Storage(error)) if error.is_not_found() => {}
+                Err(error) => {
+                    let damaged = Damaged::of(&key, error)?;
+                    tracing::warn!("{damaged}; the backup before it is taken for the newest");
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether the catalog lists a backup.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ pub(super) fn is_pack(name: &str) -> bool {
 impl Previous {
     /// The newest listed backup. The caller holds the lease of a new one, so that what is found stays.
     pub async fn find(backups: &Backups) -> Result<Before> {
-        let Some(entry) = backups.list().await?.records.pop() else { return Ok(Before::None) };
+        let Some(entry) = backups.newest().await? else { return Ok(Before::None) };
         let id = entry.id.clone();
         let unreadable = |why: String| {
             Before::Unreadable(format!("backup {id} cannot be read, so that every object was read and stored again: {why}"))

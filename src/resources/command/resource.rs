@@ -61,7 +61,7 @@ impl Output {
 
     /// The newest backup and its digest.
     async fn newest(&self, run: &Run) -> Result<Option<(BackupEntry, ChangeDigest)>> {
-        let newest = self.list(&run.repository).await?.records.pop();
+        let newest = run.repository.backups(&self.name).newest().await?;
         Ok(newest.and_then(|entry| match &entry.detail {
             Detail::Command(CommandBackup { digest, .. }) => Some((entry.clone(), digest.clone())),
             _ => None,

@@ -60,7 +60,7 @@ impl Trees {
 impl Trees {
     /// The newest backup, if nothing has changed since.
     async fn unchanged_since(&self, run: &Run, fingerprint: Hash) -> Result<Option<BackupId>> {
-        let Some(newest) = self.list(&run.repository).await?.records.pop() else { return Ok(None) };
+        let Some(newest) = run.repository.backups(&self.name).newest().await? else { return Ok(None) };
         let Detail::Files(detail) = newest.detail else { return Ok(None) };
         let same = blocking(move || detail.fingerprint.is_of(&fingerprint.0).map_err(Error::Digest)).await?;
         Ok(same.then_some(newest.id))

@@ -297,3 +297,32 @@ fn a_changed_byte_of_encrypted_content_is_detected() {
         assert!(read(&draft, &object, None).await.is_ok());
     });
 }
+
+/// There may be thousands of entries, each with the names of thousands of objects.
+#[test]
+fn to_find_the_newest_backup_no_other_entry_is_read_unless_it_is_damaged() {
+    run(async {
+        let bench = Bench::new().await;
+        let backups = bench.repository.backups(&bench.resource);
+        assert_eq!(backups.newest().await.unwrap(), None);
+        let (mut listed, digest) = (Vec::new(), ChangeDigest::of(b"a tree").unwrap());
+        for second in [1, 2, 3] {
+            let started_at = Timestamp::from_second(1_700_000_000 + second).unwrap();
+            let draft = bench.draft(1000).await;
+            let fingerprint = digest.clone();
+            let detail = FilesBackup { archive: String::new(), files: 0, directories: 0, links: 0, skipped: 0, fingerprint };
+            let id = BackupId::new(started_at, 7);
+            let entry = BackupEntry { id, started_at, ..draft.entry(Vec::new(), 0, Detail::Files(detail)) };
+            backups.put(&entry).await.unwrap();
+            listed.push(entry);
+        }
+        let damage = |entry: &BackupEntry| {
+            let path = bench.folder.path().join(format!("files/a/backups/{}.json", entry.id));
+            std::fs::write(path, "no entry").unwrap();
+        };
+        damage(&listed[0]);
+        assert_eq!(backups.newest().await.unwrap().as_ref(), Some(&listed[2]));
+        damage(&listed[2]);
+        assert_eq!(backups.newest().await.unwrap().as_ref(), Some(&listed[1]));
+    });
+}
