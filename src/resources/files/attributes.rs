@@ -13,6 +13,9 @@ use rustix::fs::{SeekFrom, XattrFlags};
 
 /// The largest list of names, and the largest value, that Linux has (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
 const LIST_BYTES_MAX: usize = 64 << 10;
+/// A file has no more parts in an archive, so that its map stays small: it is in memory as a whole, and a reader takes one only up to a limit (that of
+/// `tar::Archive` is four times as high). What lies behind them is one part, its holes as zeros.
+const PARTS_MAX: usize = 1 << 18;
 /// Where SELinux keeps the label of a file. Where it runs it gives one to every file, and lets nobody take it away
 /// (`selinux_inode_removexattr` in `security/selinux/hooks.c`); where it does not, root alone may set one.
 const LABEL: &[u8] = b"security.selinux";
@@ -110,9 +113,11 @@ pub(super) fn are_same(found: &[Attribute], wanted: &[Attribute], is_root: bool)
 
 /// The parts of a file that are no holes; `None` where it has no holes.
 pub(super) fn data_of(file: &File, size: u64, blocks: u64) -> io::Result<Option<Vec<Range<u64>>>> {
-    if blocks.saturating_mul(512) >= size {
-        return Ok(None);
-    }
+    if blocks.saturating_mul(512) >= size { Ok(None) } else { parts_of(file, size, PARTS_MAX) }
+}
+
+/// The same of a file that is not looked at before; in at most so many parts.
+fn parts_of(file: &File, size: u64, parts_max: usize) -> io::Result<Option<Vec<Range<u64>>>> {
     let (mut parts, mut at) = (Vec::new(), 0);
     while at < size {
         let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
@@ -122,7 +127,8 @@ pub(super) fn data_of(file: &File, size: u64, blocks: u64) -> io::Result<Option<
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
-        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(size);
+        let is_last = parts.len() + 1 >= parts_max;
+        let end = if is_last { size } else { rustix::fs::seek(file, SeekFrom::Hole(start))?.min(size) };
         if end > start {
             parts.push(start..end);
         }
@@ -165,6 +171,20 @@ mod tests {
             assert!(are_same(&labelled, &plain, is_root));
             assert!(!are_same(&labelled, &attributes(&[("user.a", "2")]), is_root));
         }
+    }
+
+    #[test]
+    fn a_file_in_more_parts_than_a_reader_takes_is_dense_behind_the_first() {
+        use std::os::unix::fs::FileExt;
+        let (file, size) = (tempfile::tempfile().expect("a file"), 4 << 20);
+        for at in [0, 1 << 20, 2 << 20, 3 << 20] {
+            file.write_all_at(&[1; 4096], at).expect("write a file");
+        }
+        file.set_len(size).expect("make a hole at the end");
+        let few = parts_of(&file, size, 2).expect("look at a file");
+        // A file system may know no holes.
+        let Some(all) = parts_of(&file, size, 100).expect("look at a file") else { return };
+        assert_eq!((all.len(), few), (5, Some(vec![all[0].clone(), all[1].start..size])));
     }
 
     #[test]
