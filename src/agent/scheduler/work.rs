@@ -197,9 +197,13 @@ async fn guarded<T: Send + 'static>(work: impl Future<Output = T> + Send + 'stat
 mod tests {
     use super::*;
 
+    async fn defect() -> u8 {
+        panic!("a defect")
+    }
+
     #[tokio::test]
     async fn work_that_panics_has_failed_and_ends_nothing_else() {
-        let failed = guarded::<()>(async { panic!("a defect") }).await;
+        let failed = guarded(defect()).await;
         assert!(matches!(failed, Err(Outcome::Failed { error, .. }) if error.contains("log") && !error.contains("a defect")));
         assert!(matches!(guarded(async { 7 }).await, Ok(7)));
     }
