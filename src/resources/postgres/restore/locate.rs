@@ -209,12 +209,12 @@ impl Search<'_> {
         Ok(Located { search_cut_short: begin > 0 || end < self.pieces.len(), ..located })
     }
 
-    /// `at` has the commit behind it. A rollback lies between two commits, whether it is replayed or not.
+    /// `at` has the commit behind it. A rollback lies between two commits, whether it is replayed or not; the one behind it can begin where it ends.
     async fn at_end_of_transaction(&self, index: usize, stop: &Range<Lsn>, at: Around, located: Located) -> Result<Located> {
         if self.route.wanted.exclusive && at.after.is_some() {
             return Ok(at.located(&located));
         }
-        let beyond = self.around(index, |commit| commit.lsn > stop.start).await?;
+        let beyond = self.around(index, |commit| commit.lsn >= stop.end).await?;
         Ok(Located { before: at.after.or(at.before), after: beyond.after, ..at.located(&located) })
     }
 
