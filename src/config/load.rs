@@ -42,6 +42,10 @@ pub fn parse(text: &str, path: &Path) -> Result<Config> {
         let line = error.span().map_or(1, |span| line_of(text, span.start));
         invalid(line, explain(error.message()))
     })?;
+    // As they are found when a tree is walked, which is what patterns are compared with.
+    for tree in config.files.values_mut().flat_map(|section| &mut section.paths) {
+        *tree = tree.components().collect();
+    }
     if let Some((kind, name, why)) = config.wrong_resource() {
         return Err(invalid(line_of_section(text, kind, &name), why));
     }
@@ -50,10 +54,6 @@ pub fn parse(text: &str, path: &Path) -> Result<Config> {
     }
     if let Some((key, why)) = config.repository.wrong() {
         return Err(invalid(line_of_key(text, "[repository]", key), why));
-    }
-    // As they are found when a tree is walked, which is what patterns are compared with.
-    for tree in config.files.values_mut().flat_map(|section| &mut section.paths) {
-        *tree = tree.components().collect();
     }
     config.hide_secrets();
     config.path = path.to_owned();
@@ -155,6 +155,8 @@ mod tests {
         assert!(files("[files.a]\npaths = [\"/etc\"]\nexclude = [\"[\"]\n").contains(":7: '[' is not a pattern"));
         let useless = |pattern: &str| files(&format!("[files.a]\npaths = [\"/etc/a\"]\nexclude = [\"{pattern}\"]\n"));
         assert!(useless("*").contains(":5: the pattern '*' in exclude leaves out all of /etc/a"));
+        let slash = files("[files.a]\npaths = [\"/etc/a/\"]\nexclude = [\"/etc/a\"]\n");
+        assert!(slash.contains(":5: the pattern '/etc/a' in exclude leaves out all of /etc/a"), "{slash}");
         assert!(useless("/etc/b/*").contains(":5: the pattern '/etc/b/*' in exclude matches nothing"));
         assert!(useless("/etc/a/b/").contains(":7: '/etc/a/b/' is not a pattern: it ends with a slash"));
         assert!(files("[files.a]\npaths = [\"/etc/a\"]\n[files.a]\npaths = [\"/etc/b\"]\n").contains(":7: duplicate key"));
