@@ -14,7 +14,7 @@ pub(super) fn look(section: &config::Command) -> Result<Option<String>> {
     let program = section.program();
     let cannot = |source| Error::Start { program: program.to_owned(), source };
     if let Some(directory) = &section.cwd {
-        std::fs::read_dir(directory).map_err(cannot)?;
+        enterable(directory).map_err(cannot)?;
     }
     if program.contains('/') {
         let path = section.cwd.as_deref().unwrap_or(Path::new("")).join(program);
@@ -29,6 +29,14 @@ pub(super) fn look(section: &config::Command) -> Result<Option<String>> {
     Ok(Some(format!(
         "{program} is in no directory of the PATH here: unless the agent has another one, name its whole path in 'run'"
     )))
+}
+
+/// Nothing is listed there: who may enter a directory may not always read it.
+fn enterable(directory: &Path) -> io::Result<()> {
+    if !std::fs::metadata(directory)?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(access(directory, AccessFlags::X_OK)?)
 }
 
 fn runnable(path: &Path) -> io::Result<()> {
@@ -63,6 +71,10 @@ mod tests {
         assert_eq!(look_for("./program", &format!("cwd = \"{place}\"")).expect("it can be run"), None);
         assert!(refused(&place.to_string(), "").contains("directory"));
         assert!(refused("sh", &format!("cwd = \"{place}/none\"")).contains("No such file"));
+        assert!(refused("sh", &format!("cwd = \"{named}\"")).contains("not a directory"));
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o300)).expect("its mode");
+        assert_eq!(look_for("./program", &format!("cwd = \"{place}\"")).expect("it can be entered"), None);
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).expect("its mode");
     }
 
     #[test]
