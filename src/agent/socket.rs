@@ -48,7 +48,11 @@ pub async fn serve(config: Config, repository: Repository, stop: CancellationTok
     // The default needs no server of its own to be there.
     if agent.archive_user != Agent::default().archive_user && is_unknown(&agent.archive_user) {
         let hint = "set [agent] archive_user to the user that PostgreSQL runs as here";
-        tracing::warn!(hint, "this system has no user '{}': nobody but root can archive through the agent", agent.archive_user);
+        let named = &agent.archive_user;
+        tracing::warn!(
+            hint,
+            "this system has no user '{named}': only root and the agent's own user can archive through the agent"
+        );
     }
     while !stop.is_cancelled() {
         let ended = tokio::select! {
