@@ -101,7 +101,7 @@ impl Config {
 }
 
 /// The storage classes of AWS that objects are put in by their name.
-const AWS_CLASSES: [&str; 11] = [
+const AWS_CLASSES: [&str; 13] = [
     "STANDARD",
     "STANDARD_IA",
     "ONEZONE_IA",
@@ -111,6 +111,8 @@ const AWS_CLASSES: [&str; 11] = [
     "DEEP_ARCHIVE",
     "REDUCED_REDUNDANCY",
     "EXPRESS_ONEZONE",
+    "FSX_ONTAP",
+    "FSX_OPENZFS",
     "OUTPOSTS",
     "SNOW",
 ];
