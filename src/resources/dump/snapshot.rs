@@ -53,7 +53,8 @@ const TABLES: &str = r"
            EXISTS (SELECT FROM unnest($3::text[], $4::text[]) AS p(s, t) WHERE n.nspname::text LIKE s AND c.relname::text LIKE t)
              AS emptied,
            c.relkind = 'r' AND NOT (c.relpersistence = 'u' AND pg_is_in_recovery()) AS has_rows,
-           c.relkind NOT IN ('r', 'p', 'S') OR has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS is_readable
+           c.relkind NOT IN ('r', 'p', 'S')
+             OR coalesce(has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'), true) AS is_readable
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
