@@ -169,13 +169,16 @@ fn window_line(window: &Window) -> String {
 
 fn gap_line(gap: &Noted<Gap>) -> String {
     let cause = match gap.record.cause {
-        GapCause::RemovedByServer => "the server removed it before it was stored",
-        GapCause::NotStored => "it was never stored, or was deleted from the store",
-        GapCause::Unknown => "why is not known, its record is damaged",
-        GapCause::BrokenRecords => "the server's records do not follow one another",
+        GapCause::RemovedByServer => "this WAL is lost, the server removed it before it was stored",
+        GapCause::NotStored => "this WAL is lost, it was never stored, or was deleted from the store",
+        GapCause::Unknown => "this WAL is lost, why is not known, its record is damaged",
+        GapCause::BrokenRecords => "this WAL is lost, the server's records do not follow one another",
+        GapCause::WalLevelMinimal => {
+            "the server went over to wal_level = minimal here, and PostgreSQL recovers nothing across that"
+        }
     };
     let Gap { noticed_at, .. } = gap.record;
-    format!("  GAP {}: this WAL is lost, {cause}; noticed {}{}", gap.name, seconds(noticed_at), note(gap.acknowledged_at))
+    format!("  GAP {}: {cause}; noticed {}{}", gap.name, seconds(noticed_at), note(gap.acknowledged_at))
 }
 
 fn conflict_line(conflict: &Noted<Conflict>) -> String {

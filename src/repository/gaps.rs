@@ -20,11 +20,21 @@ pub enum GapCause {
     NotStored,
     /// It is stored as the server sent it, but its records do not follow one another: recovery ends there.
     BrokenRecords,
+    /// It is stored, and is the record by which the server went over to `wal_level = minimal`: recovery goes no further.
+    WalLevelMinimal,
     /// The record of it is damaged; where it was is known from the record's name.
     Unknown,
 }
 
-/// A stretch of WAL that is not stored and cannot be had any more.
+impl GapCause {
+    /// Whether the WAL in the gap is stored, and recovery cannot pass it all the same.
+    #[must_use]
+    pub const fn is_of_stored_wal(self) -> bool {
+        matches!(self, Self::BrokenRecords | Self::WalLevelMinimal)
+    }
+}
+
+/// A stretch of WAL that recovery cannot pass: it is not stored and cannot be had any more, or it is nothing to recover from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// The timeline it is on.

@@ -125,3 +125,37 @@ fn a_slot_that_something_else_streams_from_is_no_proof() {
     stranger.wait().expect("wait for pg_receivewal");
     assert!(code == Some(2) && text.contains("something else streams from it"), "{text}");
 }
+
+/// Not a byte of the WAL is missing, and PostgreSQL recovers nothing across such a change.
+#[test]
+fn wal_level_minimal_for_a_while_cuts_the_window_and_brings_a_new_base_backup() {
+    let cluster = server(&Installation::newest()).start();
+    let site = begin(&cluster);
+    assert!(site.holdfast.terminate().success());
+    // With a replication slot no server starts with wal_level = minimal.
+    cluster.sql("SELECT pg_drop_replication_slot('holdfast')");
+    for (wal_level, senders) in [("minimal", 0), ("replica", 10)] {
+        cluster.sql(&format!("ALTER SYSTEM SET wal_level = {wal_level}"));
+        cluster.sql(&format!("ALTER SYSTEM SET max_wal_senders = {senders}"));
+        cluster.restart();
+        cluster.sql(&format!("CREATE TABLE with_{wal_level} (n int)"));
+    }
+    site.holdfast.start_agent();
+    site.wait_for(end_of_wal(&cluster));
+    let gap = gap(&site).expect("a gap");
+    assert_eq!(gap.cause, GapCause::WalLevelMinimal);
+    a_backup_is_taken(&site);
+    for verb in ["status", "check"] {
+        let (_, text) = output(&site, &[verb]);
+        assert!(text.contains("wal_level = minimal") && text.contains(&gap.name()), "{verb}: {text}");
+    }
+    let to = site.holdfast.scratch().path().join("restored").display().to_string();
+    let plan = |target: &str| output(&site, &["restore", "postgres/main", "--to", &to, "--target-lsn", target, "--dry-run"]);
+    let (code, refused) = plan(&gap.end.to_string());
+    assert!(code != Some(0) && refused.contains("went over to wal_level = minimal"), "{code:?} {refused}");
+    let named = refused.split("--target-lsn ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a position");
+    assert_eq!(plan(named).0, Some(0), "the last before it can be reached: {}", plan(named).1);
+    let now = end_of_wal(&cluster).to_string();
+    site.wait_for(end_of_wal(&cluster));
+    assert_eq!(plan(&now).0, Some(0), "the new backup leads to the present: {}", plan(&now).1);
+}

@@ -199,3 +199,27 @@ fn every_real_segment_passes_its_check_and_no_other_name_does() {
         }
     }
 }
+
+#[test]
+fn the_record_of_wal_level_minimal_is_found_on_every_version() {
+    let size = SegmentSize::try_from(SEGMENT).expect("a segment size");
+    for installation in Installation::all() {
+        let cluster = start(&installation);
+        for (wal_level, senders) in [("minimal", 0), ("replica", 10)] {
+            cluster.sql(&format!("ALTER SYSTEM SET wal_level = {wal_level}"));
+            cluster.sql(&format!("ALTER SYSTEM SET max_wal_senders = {senders}"));
+            cluster.restart();
+        }
+        cluster.stop(StopMode::Fast);
+        let segments = segments(&cluster);
+        let first = segments[0].0.number(size).expect("a number").start(size);
+        let records = waldump(&cluster, first);
+        let minimal = |record: &&Dumped| record.what.starts_with("PARAMETER_CHANGE") && record.what.contains("wal_level=minimal");
+        let expected: Vec<Lsn> = records.iter().filter(minimal).map(|record| record.lsn).collect();
+        let mut scanner = Scanner::new(first, size).checking_records();
+        segments.iter().for_each(|(_, path)| scanner.feed(&fs::read(path).expect("read a segment")));
+        let found = scanner.take_activity().minimal.expect("the record is found");
+        assert_eq!(expected, [found.start], "PostgreSQL {}", installation.version());
+        assert!(found.end > found.start && found.end.bytes_since(found.start) < 128, "one record: {found:?}");
+    }
+}

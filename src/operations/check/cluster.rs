@@ -9,7 +9,7 @@ use crate::operations::status::{ClusterStatus, Noted, cluster_status};
 use crate::operations::windows::Window;
 use crate::pg::{Lsn, TimelineId};
 use crate::pgwire::{ConnInfo, SlotHolder, SlotName, SlotState, SqlConnection, SystemIdentity, WalStatus};
-use crate::repository::{Conflict, Damaged, Gap, Repository, ResourceName};
+use crate::repository::{Conflict, Damaged, Gap, GapCause, Repository, ResourceName};
 use crate::resources::postgres::archive::{ReceiverStatus, State};
 use crate::resources::postgres::source;
 
@@ -200,7 +200,13 @@ fn judge_status(object: &str, status: &ClusterStatus, server: Option<Lsn>) -> Ve
 fn judge_records(object: &str, status: &ClusterStatus) -> Vec<Finding> {
     let acknowledge = |name: &str| format!("when you have taken note of it: 'holdfast wal acknowledge {object} {name}'");
     let gap = |gap: &Noted<Gap>| {
-        let found = format!("WAL is lost: gap {}; moments in it cannot be restored, and no restore leads across it", gap.name);
+        let found = match gap.record.cause {
+            GapCause::WalLevelMinimal => format!(
+                "the server went over to wal_level = minimal at {}: gap {}; no restore leads across it, from a base backup behind it alone",
+                gap.record.start, gap.name
+            ),
+            _ => format!("WAL is lost: gap {}; moments in it cannot be restored, and no restore leads across it", gap.name),
+        };
         Finding::bad(Level::Warning, object, found, Some(acknowledge(&gap.name)))
     };
     let conflict = |conflict: &Noted<Conflict>| {

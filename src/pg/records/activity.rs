@@ -1,5 +1,7 @@
 //! What happened in a stretch of WAL, small enough for the header of the segment's object.
 
+use std::ops::Range;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +85,10 @@ pub struct Activity {
     /// Whether a switch ended the segment early (`pg_switch_wal`, `archive_timeout`, the end of a backup).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub switched: bool,
+    /// The records by which the server went over to `wal_level = minimal`, from the start of the first to the end of the last: recovery
+    /// passes none of them. It is not stored with an object, because it is recorded as a gap.
+    #[serde(skip)]
+    pub minimal: Option<Range<Lsn>>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde calls
@@ -112,6 +118,11 @@ impl Activity {
     pub(super) fn add_restore_point(&mut self, point: RestorePoint) {
         self.add_time(point.time);
         self.keep(point);
+    }
+
+    pub(super) fn add_minimal(&mut self, record: Range<Lsn>) {
+        let start = self.minimal.as_ref().map_or(record.start, |records| records.start);
+        self.minimal = Some(start..record.end);
     }
 
     fn keep(&mut self, point: RestorePoint) {
@@ -150,6 +161,7 @@ impl Activity {
         self.last_record = later.last_record.or(self.last_record);
         self.end = later.end.or(self.end);
         self.switched |= later.switched;
+        later.minimal.into_iter().for_each(|records| self.add_minimal(records));
     }
 }
 

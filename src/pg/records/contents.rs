@@ -1,7 +1,8 @@
-//! The records of interest: ends of transactions, restore points, and switches.
+//! The records of interest: ends of transactions, restore points, changes of settings, and switches.
 //!
 //! Sources: `XLogRecord` in PostgreSQL's `access/xlogrecord.h`, `xl_xact_commit` and what follows it in `access/xact.h`,
-//! `ParseCommitRecord` and `ParseAbortRecord` in `rmgrdesc/xactdesc.c`, `xl_restore_point` in `access/xlog_internal.h`.
+//! `ParseCommitRecord` and `ParseAbortRecord` in `rmgrdesc/xactdesc.c`, `xl_restore_point` and `xl_parameter_change` in
+//! `access/xlog_internal.h`.
 
 use jiff::Timestamp;
 
@@ -22,6 +23,7 @@ pub(super) enum Kind {
     Commit { prepared: bool },
     Abort { prepared: bool },
     RestorePoint,
+    Parameters,
     Switch,
     Other,
 }
@@ -31,6 +33,7 @@ impl Kind {
     pub(super) const fn of(info: u8, resource_manager: u8) -> Self {
         match (resource_manager, info & 0xF0) {
             (0, 0x40) => Self::Switch,
+            (0, 0x60) => Self::Parameters,
             (0, 0x70) => Self::RestorePoint,
             // The highest bit of a transaction's record says that there is more than a time (XLOG_XACT_HAS_INFO).
             (1, 0x00 | 0x80) => Self::Commit { prepared: false },
@@ -45,7 +48,9 @@ impl Kind {
     pub(super) const fn kept_bytes(self) -> usize {
         match self {
             Self::Commit { prepared: true } | Self::Abort { prepared: true } => KEPT_BYTES_PREPARED,
-            Self::Commit { prepared: false } | Self::Abort { prepared: false } | Self::RestorePoint => KEPT_BYTES,
+            Self::Commit { prepared: false } | Self::Abort { prepared: false } | Self::RestorePoint | Self::Parameters => {
+                KEPT_BYTES
+            }
             Self::Switch | Self::Other => 0,
         }
     }
@@ -68,6 +73,11 @@ pub(super) fn main_data(body: &[u8]) -> Option<&[u8]> {
 /// The time that the record's data begin with.
 pub(super) fn time(data: &[u8]) -> Option<Timestamp> {
     i64_at(data, 0).map(from_postgres)
+}
+
+/// Whether the settings in `xl_parameter_change` have `wal_level = minimal`, which is 0. Five settings of four bytes stand before it.
+pub(super) fn is_minimal(data: &[u8]) -> bool {
+    u32_at(data, 20) == Some(0)
 }
 
 /// The name of a restore point: at most 63 bytes and a zero. What is no UTF-8 is shown as U+FFFD.

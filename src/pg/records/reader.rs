@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::activity::{Activity, Commit, FirstRecord, RestorePoint};
-use super::contents::{Kind, RECORD_HEADER_BYTES, main_data, prepared_xid, restore_point_name, time};
+use super::contents::{Kind, RECORD_HEADER_BYTES, is_minimal, main_data, prepared_xid, restore_point_name, time};
 use super::scanner::ProblemKind;
 use crate::pg::Lsn;
 use crate::pg::bytes::{u32_at, u64_at};
@@ -239,6 +239,12 @@ impl Reader {
             return;
         }
         let Some(data) = main_data(&self.kept) else { return };
+        if self.record.kind == Kind::Parameters {
+            if is_minimal(data) {
+                self.activity.add_minimal(self.record.start..end);
+            }
+            return;
+        }
         let (Some(time), Some(version)) = (time(data), self.version) else { return };
         let lsn = self.record.start;
         let xid = |prepared: bool| if prepared { prepared_xid(data, version).unwrap_or(0) } else { self.record.xid };
@@ -255,7 +261,7 @@ impl Reader {
                 let name = restore_point_name(data).unwrap_or_default();
                 self.activity.add_restore_point(RestorePoint { name, lsn, end, time });
             }
-            Kind::Switch | Kind::Other => {}
+            Kind::Parameters | Kind::Switch | Kind::Other => {}
         }
     }
 }

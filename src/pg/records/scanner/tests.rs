@@ -131,6 +131,26 @@ fn a_restore_point_is_found_with_its_name() {
 }
 
 #[test]
+fn the_record_that_goes_over_to_wal_level_minimal_is_found() {
+    let mut wal = Writer::new();
+    let mut change = |wal_level: u32| {
+        let mut body = vec![0xFF, 28];
+        for setting in [100, 8, 10, 0, 64, wal_level, 0] {
+            body.extend(u32::to_le_bytes(setting));
+        }
+        wal.commit(7, 1);
+        wal.record(0, 0x60, 0, &body)
+    };
+    change(2);
+    let minimal = change(0);
+    change(1);
+    let scanner = scan(&wal.bytes);
+    assert_eq!(scanner.problem(), None);
+    assert_eq!(scanner.activity().minimal, Some(minimal.0..minimal.1));
+    assert_eq!(scanner.activity().commits, 3);
+}
+
+#[test]
 fn a_rollback_is_found_with_its_transaction() {
     let rollback = |info: u8, xid: u32, data: &[u8]| {
         let mut body = vec![0xFF, u8::try_from(data.len()).unwrap()];

@@ -108,10 +108,11 @@ pub async fn stored_through(archive: &WalArchive, timeline: TimelineId, wanted: 
     }
 }
 
-/// Stretches of stored WAL of a timeline without what recovery cannot read: where its records are known not to follow one another.
+/// Stretches of stored WAL of a timeline without what recovery cannot pass: where its records are known not to follow one another, or where
+/// the server went over to `wal_level = minimal`.
 #[must_use]
 pub fn cut(stretches: Vec<Range<Lsn>>, gaps: &[Gap], timeline: TimelineId) -> Vec<Range<Lsn>> {
-    let broken = |gap: &&Gap| gap.timeline == timeline && gap.cause == GapCause::BrokenRecords;
+    let broken = |gap: &&Gap| gap.timeline == timeline && gap.cause.is_of_stored_wal();
     gaps.iter().filter(broken).fold(stretches, |stretches, gap| {
         let parts = |stretch: Range<Lsn>| [stretch.start..stretch.end.min(gap.start), stretch.start.max(gap.end)..stretch.end];
         stretches.into_iter().flat_map(parts).filter(|part| part.start < part.end).collect()

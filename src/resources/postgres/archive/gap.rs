@@ -1,5 +1,6 @@
-//! WAL that the server has removed before it was stored: what can still be had is found, and what is lost is recorded.
+//! WAL that the server has removed before it was stored, or that leads nowhere: what can still be had is found, and the rest is recorded.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -7,7 +8,8 @@ use tokio::time::timeout;
 use super::Result;
 use super::setup::{Plan, Task};
 use super::start::begin_at;
-use crate::pg::{Lsn, SegmentNumber};
+use crate::pg::records::Activity;
+use crate::pg::{Lsn, SegmentNumber, TimelineId};
 use crate::pgwire::{self, Failure, ReplicationConnection, Status, WalEvent};
 use crate::repository::{Gap, GapCause};
 use crate::sys::clock;
@@ -69,6 +71,17 @@ impl Task {
     }
 }
 
+/// What is recorded of WAL in which the server goes over to `wal_level = minimal`. PostgreSQL refuses to recover past that record
+/// (`CheckRequiredParameterValues` in `access/transam/xlog.c`): behind it there can be changes of which there is no WAL.
+pub(super) fn of_minimal_wal(timeline: TimelineId, activity: &Activity) -> Option<Gap> {
+    let Range { start, end } = activity.minimal.clone()?;
+    tracing::error!(
+        %timeline, %start, %end,
+        "the server has run with wal_level = minimal; nothing before this place can be recovered across it, take a base backup now"
+    );
+    Some(Gap { timeline, start, end, cause: GapCause::WalLevelMinimal, noticed_at: clock::now() })
+}
+
 /// Whether the server says that it has the WAL no more.
 pub(super) fn is_removed(error: &pgwire::Error) -> bool {
     matches!(error.failure(), Failure::WalRemoved)
@@ -81,7 +94,7 @@ mod tests {
     use super::*;
     use crate::codec::Compression;
     use crate::config::Environment;
-    use crate::pg::{SegmentSize, SystemId, TimelineId};
+    use crate::pg::{SegmentSize, SystemId};
     use crate::pgwire::ConnInfo;
     use crate::repository::{Lineage, NewLineage, Repository, ResourceKind, ResourceName};
     use crate::resources::postgres::archive::chain::Chain;

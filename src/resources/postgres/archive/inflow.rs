@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::agreement::Around;
 use super::delay::Delays;
+use super::gap::of_minimal_wal;
 use super::known::Known;
 use super::piece::{Piece, piece_bytes, piece_start, slice_of};
 use super::progress::Progress;
@@ -50,7 +51,7 @@ pub(super) struct Inflow {
     /// The last record before the stream, as it is stored; none once the first one of the stream was compared with it.
     follows: Option<Lsn>,
     not_joined: Option<NotJoined>,
-    /// Where the server's records do not follow one another: recorded before anything more is stored.
+    /// Where the server's records do not follow one another, or go over to `wal_level = minimal`: recorded before anything more is stored.
     broken: Vec<Gap>,
     recording: usize,
     /// The piece that is being filled.
@@ -145,6 +146,7 @@ impl Inflow {
             let taken = self.piece.take(part, now);
             self.scanner.feed(&part[..taken]);
             let activity = self.scanner.take_activity();
+            self.broken.extend(of_minimal_wal(self.piece.timeline, &activity));
             if self.received() > self.known_end() {
                 self.delays.arrived(&activity);
             }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::agreement::{Agreement, Offer};
+use super::gap::of_minimal_wal;
 use super::joins;
 use crate::pg::history::TimelineHistory;
 use crate::pg::page::{check_first_page, check_segment};
@@ -167,13 +168,24 @@ async fn whole(archive: &WalArchive, file: &SourceFile, name: WalFileName, segme
     };
     let about = about(archive, start..end, &activity);
     if name != WalFileName::Segment(segment) {
-        return Ok(archive.put_file(name, bytes, &about).await?);
+        let stored = archive.put_file(name, bytes, &about).await?;
+        note_minimal(archive, segment, &activity).await?;
+        return Ok(stored);
     }
     let offer = Offer { object: WalObject::File(name), segment, range: 0..size.bytes(), plain: bytes, around: None };
     let mut created = false;
     let stored = Agreement::new(archive.clone()).store(&offer, &about, &mut created).await?;
     joined(archive, segment, &activity, &[offer.object], created).await?;
+    note_minimal(archive, segment, &activity).await?;
     Ok(stored)
+}
+
+/// Records where the server went over to `wal_level = minimal`, before the segment with that record counts as stored.
+async fn note_minimal(archive: &WalArchive, segment: SegmentName, activity: &Activity) -> Result<()> {
+    if let Some(gap) = of_minimal_wal(segment.timeline(), activity) {
+        archive.put_gap(&gap).await?;
+    }
+    Ok(())
 }
 
 /// Sees whether a segment that was just stored joins its neighbours; takes back what was created of it where it does not. Looking
@@ -234,6 +246,7 @@ async fn pieces(archive: &WalArchive, file: &SourceFile, name: WalFileName, segm
     if name == WalFileName::Segment(segment) {
         joined(archive, segment, &all, &created, true).await?;
     }
+    note_minimal(archive, segment, &all).await?;
     Ok(stored)
 }
 

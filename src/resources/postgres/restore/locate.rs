@@ -144,6 +144,8 @@ impl Search<'_> {
             let Some(around) = self.crossing(&wal, &passes).await? else {
                 let (hole, last_record) = (self.route.hole_behind(stretch), self.pieces.last_record(stretch).await?);
                 let before = self.last_commit_before(self.pieces.indexes(stretch).end).await?;
+                // The piece can go on behind the stretch.
+                let before = before.filter(|commit| commit.end <= stretch.end);
                 return Ok(Located { before, hole, last_record, ..located });
             };
             let is_consistent = around.stop.as_ref().is_some_and(|stop| detail.stop_lsn <= stop.start);

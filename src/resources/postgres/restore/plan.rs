@@ -173,7 +173,7 @@ const REPLAY_BYTES_PER_SECOND: u64 = 80 << 20;
 /// A refusal, where the target cannot be reached.
 pub fn plan(facts: &Facts, route: &Route, located: Located) -> Result<RestorePlan, Refusal> {
     let refused = |reason: Reason| Refusal {
-        reason,
+        reason: route.explained(reason),
         windows: route.windows(located.last).into(),
         damaged: facts.damaged.clone(),
         elsewhere: None,

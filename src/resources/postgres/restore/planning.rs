@@ -27,10 +27,11 @@ pub async fn make_plan(repository: &Repository, resource: &ResourceName, wanted:
 }
 
 /// Where WAL is missing, the refusal names the last position that can be reached before it: a record that is not whole cannot be replayed.
-async fn before_the_hole(archive: &WalArchive, route: &Route, refusal: Refusal) -> Result<Refusal> {
-    let Reason::Gap { start, end, noticed, backup } = refusal.reason else { return Ok(refusal) };
-    let start = reachable_before(archive, route, start).await?;
-    Ok(Refusal { reason: Reason::Gap { start, end, noticed, backup }, ..refusal })
+async fn before_the_hole(archive: &WalArchive, route: &Route, mut refusal: Refusal) -> Result<Refusal> {
+    if let Reason::Gap { start, .. } | Reason::WalLevelMinimal { start, .. } = &mut refusal.reason {
+        *start = reachable_before(archive, route, *start).await?;
+    }
+    Ok(refusal)
 }
 
 /// The youngest of the timelines on the way that leads to the target by itself: what it wrote last can be stored under its own name alone, where

@@ -155,7 +155,7 @@ async fn a_full_listing_page_is_not_the_end() {
 }
 
 #[test]
-fn records_that_do_not_follow_one_another_cut_what_is_stored() {
+fn what_recovery_cannot_pass_cuts_what_is_stored() {
     let gap = |timeline, start, end, cause| Gap {
         timeline: TimelineId(timeline),
         start: Lsn(start),
@@ -164,7 +164,9 @@ fn records_that_do_not_follow_one_another_cut_what_is_stored() {
         noticed_at: crate::sys::clock::now(),
     };
     let broken = GapCause::BrokenRecords;
-    let gaps = [gap(1, 30, 40, broken), gap(2, 50, 60, broken), gap(1, 70, 80, GapCause::NotStored), gap(1, 95, 120, broken)];
+    let minimal = gap(1, 85, 90, GapCause::WalLevelMinimal);
+    let gaps =
+        [gap(1, 30, 40, broken), gap(2, 50, 60, broken), gap(1, 70, 80, GapCause::NotStored), minimal, gap(1, 95, 120, broken)];
     let stretches = vec![Lsn(0)..Lsn(20), Lsn(25)..Lsn(100)];
-    assert_eq!(cut(stretches, &gaps, TimelineId(1)), [Lsn(0)..Lsn(20), Lsn(25)..Lsn(30), Lsn(40)..Lsn(95)]);
+    assert_eq!(cut(stretches, &gaps, TimelineId(1)), [Lsn(0)..Lsn(20), Lsn(25)..Lsn(30), Lsn(40)..Lsn(85), Lsn(90)..Lsn(95)]);
 }

@@ -69,6 +69,34 @@ async fn records_that_do_not_follow_one_another_are_a_gap_before_they_are_acknow
     assert_eq!(inflow.stored(), Lsn(64 * MB + (16 << 10)));
 }
 
+#[tokio::test]
+async fn the_record_of_wal_level_minimal_is_a_gap_before_it_is_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path()).await;
+    let begin = Begin { timeline: TimelineId(1), lsn: Lsn(64 * MB) };
+    let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
+    let rule = SliceRule { max_delay: Duration::ZERO, synchronous: true };
+    let mut inflow =
+        Inflow::new(&archive, begin, Known::default(), rule, &Report::new(&resource, rule.max_delay), Delays::default());
+    // The long header of the first page of a segment of PostgreSQL 17, and behind it the record, all of whose settings are 0.
+    let mut wal = [0_u8; 96];
+    wal[..8].copy_from_slice(&[0x16, 0xD1, 2, 0, 1, 0, 0, 0]);
+    wal[8..16].copy_from_slice(&(64 * MB).to_le_bytes());
+    wal[40..44].copy_from_slice(&54_u32.to_le_bytes());
+    wal[48..56].copy_from_slice(&(64 * MB - 56).to_le_bytes());
+    (wal[56], wal[64], wal[65]) = (0x60, 0xFF, 28);
+    inflow.take(&wal, clock::instant());
+    inflow.start_uploads(clock::instant(), true).unwrap();
+    assert!(!inflow.finished().await.unwrap(), "the gap comes first");
+    let gaps = archive.gaps().await.unwrap().records;
+    assert_eq!(
+        gaps.iter().map(|gap| (gap.cause, gap.start, gap.end)).collect::<Vec<_>>(),
+        [(GapCause::WalLevelMinimal, Lsn(64 * MB + 40), Lsn(64 * MB + 96))]
+    );
+    settle(&mut inflow).await;
+    assert_eq!(inflow.stored(), Lsn(64 * MB + 96));
+}
+
 /// A stream of synchronous commits behind a switch, whose rest of the segment is not looked into.
 fn synchronous(archive: &WalArchive) -> Inflow {
     let begin = Begin { timeline: TimelineId(1), lsn: Lsn(80 * MB) };

@@ -205,3 +205,22 @@ async fn a_segment_that_does_not_join_its_neighbours_is_refused_and_taken_back()
     let refused = scratch.push(&name(5), &segment(5, first(4))).await.expect_err("the one behind it does not go on here");
     assert!(matches!(refused, Error::NotJoined(_)), "{refused}");
 }
+
+#[tokio::test]
+async fn a_segment_in_which_wal_level_minimal_begins_is_stored_and_a_gap() {
+    for segment_bytes in [1_u64 << 20, 64 << 20] {
+        let scratch = Scratch::new(segment_bytes).await;
+        let archive = scratch.repository.wal(&resource(), &scratch.lineage());
+        let (name, mut bytes) = (scratch.name(3).to_string(), scratch.segment(3, OURS));
+        // A record of 54 bytes behind the long header of the first page; all settings in it are 0.
+        bytes[40..96].fill(0);
+        bytes[40..44].copy_from_slice(&54_u32.to_le_bytes());
+        (bytes[56], bytes[64], bytes[65]) = (0x60, 0xFF, 28);
+        scratch.push(&name, &bytes).await.expect("stored");
+        let start = SegmentNumber(3).start(scratch.size).0;
+        let gaps = archive.gaps().await.expect("listed").records;
+        let found: Vec<_> = gaps.iter().map(|gap| (gap.cause, gap.start.0, gap.end.0)).collect();
+        assert_eq!(found, [(repository::GapCause::WalLevelMinimal, start + 40, start + 96)]);
+        assert_eq!(scratch.fetch(&name).await.expect("fetched"), (Fetched::Delivered, bytes));
+    }
+}

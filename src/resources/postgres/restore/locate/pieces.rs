@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 
 use super::joints::Joints;
@@ -119,18 +120,19 @@ impl<'a> Pieces<'a> {
     /// The records that end in a piece, those that begin in the one before included.
     pub(super) async fn records(&self, index: usize) -> Result<Records> {
         let from = self.number(index).map_or(Lsn::INVALID, |number| number.start(self.size()));
-        self.joined(index.saturating_sub(1)..index + 1, from).await
+        self.joined(index.saturating_sub(1)..index + 1, from, Lsn(u64::MAX)).await
     }
 
-    /// The records of the last of these pieces, and of those before it that it continues without a hole, which end past `from`.
-    async fn joined(&self, indexes: Range<usize>, from: Lsn) -> Result<Records> {
+    /// The records of the last of these pieces, and of those before it that it continues without a hole, which end past `from` and
+    /// not past `until`.
+    async fn joined(&self, indexes: Range<usize>, from: Lsn, until: Lsn) -> Result<Records> {
         let (mut start, mut reached, mut content) = (Lsn::INVALID, Lsn::INVALID, Vec::new());
         for number in indexes.filter_map(|index| self.number(index)) {
             let begins = number.start(self.size());
             if reached != begins {
                 (start, content) = (begins, vec![]);
             }
-            let bytes = self.contents.read(self.segment(number), number).await?;
+            let bytes = first_bytes(self.contents.read(self.segment(number), number).await?, until.bytes_since(begins));
             reached = Lsn(begins.0 + bytes.iter().map(|bytes| bytes.len() as u64).sum::<u64>());
             content.extend(bytes);
         }
@@ -145,16 +147,16 @@ impl<'a> Pieces<'a> {
             let activity = self.activity(index).await?;
             if activity.last_record.is_some() {
                 let behind = if activity.switched { 1 } else { PIECES_PER_RECORD };
-                return self.last_in(index, all.end.min(index + behind)).await;
+                return self.last_in(index, all.end.min(index + behind), wal.end).await;
             }
         }
         Ok(None)
     }
 
     /// The same, where the last one that begins does so in piece `index`: if that is not complete, it is the one before it.
-    async fn last_in(&self, index: usize, end: usize) -> Result<Option<Range<Lsn>>> {
+    async fn last_in(&self, index: usize, end: usize, until: Lsn) -> Result<Option<Range<Lsn>>> {
         for before in 1..=PIECES_PER_RECORD {
-            let found = self.joined(index.saturating_sub(before)..end, Lsn::INVALID).await?.last();
+            let found = self.joined(index.saturating_sub(before)..end, Lsn::INVALID, until).await?.last();
             if found.is_some() {
                 return Ok(found);
             }
@@ -168,20 +170,32 @@ impl<'a> Pieces<'a> {
         let mut activities = std::pin::pin!(self.activities(all.clone()));
         while let Some((index, activity)) = activities.try_next().await? {
             if activity.last_record.is_some_and(|begins| begins >= lsn) {
-                return self.first_in(lsn, index, all.end).await;
+                return self.first_in(lsn, index..all.end, wal.end).await;
             }
         }
         Ok(None)
     }
 
-    /// The same, where it begins in piece `index`.
-    async fn first_in(&self, lsn: Lsn, index: usize, end: usize) -> Result<Option<Range<Lsn>>> {
-        for end in index + 1..=end.min(index + PIECES_PER_RECORD) {
-            let found = self.joined(index..end, Lsn::INVALID).await?.first_from(lsn);
+    /// The same, where it begins in the first of these pieces.
+    async fn first_in(&self, lsn: Lsn, pieces: Range<usize>, until: Lsn) -> Result<Option<Range<Lsn>>> {
+        let index = pieces.start;
+        for end in index + 1..=pieces.end.min(index + PIECES_PER_RECORD) {
+            let found = self.joined(index..end, Lsn::INVALID, until).await?.first_from(lsn);
             if found.is_some() {
                 return Ok(found);
             }
         }
         Ok(None)
     }
+}
+
+/// The first `limit` bytes: a stretch can end within what is stored of a piece.
+fn first_bytes(content: Vec<Bytes>, limit: u64) -> Vec<Bytes> {
+    let mut left = usize::try_from(limit).unwrap_or(usize::MAX);
+    let part = |bytes: Bytes| {
+        let part = bytes.slice(..bytes.len().min(left));
+        left -= part.len();
+        part
+    };
+    content.into_iter().map(part).filter(|bytes| !bytes.is_empty()).collect()
 }

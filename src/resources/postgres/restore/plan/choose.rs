@@ -11,7 +11,7 @@ use crate::pg::history::TimelineHistory;
 use crate::pg::records::Commit;
 use crate::pg::recovery::{RecoveryTarget, TargetTimeline};
 use crate::pg::{Lsn, TimelineId};
-use crate::repository::{BackupEntry, BackupId, Gap};
+use crate::repository::{BackupEntry, BackupId, Gap, GapCause};
 use crate::resources::postgres::restore::path::{path_to, stretches};
 use crate::resources::postgres::restore::target::Wanted;
 
@@ -223,6 +223,20 @@ impl Route {
     /// When a hole was noticed, where it was.
     fn noticed(&self, hole: &Range<Lsn>) -> Option<Timestamp> {
         self.lost.iter().find(|gap| gap.start < hole.end && gap.end > hole.start).map(|gap| gap.noticed_at)
+    }
+
+    /// A reason as it shows: what cannot be passed may be stored all the same.
+    pub(super) fn explained(&self, reason: Reason) -> Reason {
+        match reason {
+            Reason::Gap { start, end, noticed, backup } => {
+                let minimal = |gap: &&Gap| gap.cause == GapCause::WalLevelMinimal && gap.start < end && gap.end > start;
+                match self.lost.iter().find(minimal) {
+                    Some(gap) => Reason::WalLevelMinimal { start, at: gap.start, noticed: gap.noticed_at, backup },
+                    None => Reason::Gap { start, end, noticed, backup },
+                }
+            }
+            other => other,
+        }
     }
 
     fn told(&self, target: RecoveryTarget) -> Stop {

@@ -118,6 +118,21 @@ pub enum Reason {
         /// The newest backup before the target.
         backup: BackupId,
     },
+    /// The server ran with `wal_level = minimal` on the way.
+    #[error(
+        "the server went over to wal_level = minimal at {at} (noticed at {noticed}), and PostgreSQL refuses to recover across that, as recovery \
+         from backup {backup} would have to"
+    )]
+    WalLevelMinimal {
+        /// Up to where can be restored before that.
+        start: Lsn,
+        /// Where.
+        at: Lsn,
+        /// When that was noticed.
+        noticed: Timestamp,
+        /// The newest backup before the target.
+        backup: BackupId,
+    },
     /// No such restore point is stored.
     #[error("there is no restore point named '{name}' in the stored WAL")]
     UnknownName {
@@ -178,6 +193,12 @@ impl Refusal {
             Reason::Gap { start, .. } => {
                 format!(
                     "choose a target within a window, or another --target-timeline; --target-lsn {start} is the last that can be reached before the hole"
+                )
+            }
+            Reason::WalLevelMinimal { start, .. } => {
+                format!(
+                    "choose a target within a window: a base backup that was taken after the return to another wal_level opens one; \
+                     --target-lsn {start} is the last that can be reached before that"
                 )
             }
             Reason::AfterEnd { .. } | Reason::AfterLastCommit { .. } => {

@@ -178,6 +178,20 @@ fn the_last_record_before_a_hole_is_reached_and_nothing_behind_it() {
 }
 
 #[test]
+fn nothing_leads_across_the_record_of_wal_level_minimal_though_it_is_stored() {
+    let mut facts = facts(vec![backup(1, 100..150)], &[(1, 0..400), (1, 456..1000)]);
+    let (start, end, cause) = (Lsn(400), Lsn(456), GapCause::WalLevelMinimal);
+    facts.gaps.push(Gap { timeline: TimelineId(1), start, end, cause, noticed_at: time(1) });
+    let backup_id = facts.backups[0].id.clone();
+    let expected = Reason::WalLevelMinimal { start, at: start, noticed: time(1), backup: backup_id };
+    assert_eq!(made(&facts, &to(RecoveryTarget::EndOfWal), Located::default()), Err(expected.clone()));
+    assert_eq!(made_at(&facts, 900), Err(expected));
+    assert!(made_at(&facts, 400).is_ok());
+    facts.backups.push(backup(1, 600..650));
+    assert_eq!(start_of(&made_at(&facts, 900).unwrap()), 600);
+}
+
+#[test]
 fn a_gap_is_never_crossed() {
     let mut facts = facts(vec![backup(1, 100..150)], &[(1, 0..400), (1, 500..1000)]);
     let (start, end) = (Lsn(400), Lsn(500));
