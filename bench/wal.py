@@ -83,10 +83,11 @@ class Workload:
         return data
 
     def pretend(self, data):
-        """What our programs and the peers look for to know a data directory."""
+        """What our programs and the peers look for to know the data directory of a server that runs."""
         (data / "global").mkdir()
         shutil.copyfile(self.before / "global/pg_control", data / "global/pg_control")
         shutil.copyfile(self.before / "PG_VERSION", data / "PG_VERSION")
+        (data / "postmaster.pid").touch()
 
 
 def copy_segments(cluster, numbers, folder):

@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn fetch(arguments: &Arguments) -> Result<u8, String> {
-    if !arguments.no_prefetch && is_data_directory() {
+    if !arguments.no_prefetch && is_servers_directory() {
         for _ in 0..SERVERS {
             match ask_server(arguments) {
                 Ok(verdict) if verdict.code == exit::NOT_MINE => break,
@@ -83,8 +83,10 @@ const fn safe(code: u8) -> u8 {
     }
 }
 
-fn is_data_directory() -> bool {
-    Path::new("PG_VERSION").exists() && Path::new("global/pg_control").exists()
+/// Whether this is the data directory of a server that runs. `pg_rewind` may be run in one whose server does not, and then has to remove
+/// every file there that its source does not have: it cannot remove a socket.
+fn is_servers_directory() -> bool {
+    ["PG_VERSION", "global/pg_control", "postmaster.pid"].iter().all(|name| Path::new(name).exists())
 }
 
 fn ask_server(arguments: &Arguments) -> io::Result<Verdict> {

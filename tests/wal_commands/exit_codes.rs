@@ -65,6 +65,30 @@ fn write_program(path: &Path, script: &str) {
 }
 
 #[test]
+fn no_wal_server_is_asked_for_where_no_server_runs() {
+    let program = shim(env!("CARGO_BIN_EXE_holdfast"), "holdfast-restore-command");
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let in_folder = |name: &str| folder.path().join(name);
+    write_program(&in_folder("holdfast"), "echo \"$2\" >> asked; exit 1");
+    std::fs::create_dir(in_folder("global")).expect("make a folder");
+    for file in ["PG_VERSION", "global/pg_control"] {
+        std::fs::write(in_folder(file), "").expect("write a file");
+    }
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    let asked = || {
+        let mut command = Command::new(&program);
+        command.args(["000000010000000000000001", "x"]).env("PATH", &path).current_dir(folder.path());
+        assert_eq!(code(&command.output().expect("run the shim")), 1);
+        std::fs::read_to_string(in_folder("asked")).expect("what was run")
+    };
+    // As pg_rewind runs it, which could not remove the folder of a WAL server.
+    assert_eq!(asked(), "fetch\n");
+    assert!(!in_folder("holdfast-restore").exists());
+    std::fs::write(in_folder("postmaster.pid"), "").expect("write a file");
+    assert_eq!(asked(), "fetch\nserve\nserve\nfetch\n");
+}
+
+#[test]
 fn the_archive_shim_returns_the_agents_verdict_and_nothing_else_as_success() {
     let program = shim(env!("CARGO_BIN_EXE_holdfast"), "holdfast-archive-command");
     let folder = tempfile::tempdir().expect("a scratch folder");
