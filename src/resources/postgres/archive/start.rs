@@ -79,7 +79,9 @@ pub(super) async fn left_out(archive: &WalArchive, chain: &Chain, stored: Lsn, g
     let Some(hole) = hole else { return Ok(None) };
     let timeline = chain.at(hole.start).timeline;
     let horizon = archive.horizons().await?.get(&timeline).copied().unwrap_or_default();
-    let is_known = hole.start < horizon || gaps.iter().any(|gap| gap.cuts(timeline, &hole));
+    // What is recorded of WAL that is stored, or about to be, says nothing of what is missing around it.
+    let explains = |gap: &Gap| !gap.cause.is_of_stored_wal() && gap.cuts(timeline, &hole);
+    let is_known = hole.start < horizon || gaps.iter().any(explains);
     Ok(Some(hole).filter(|_| !is_known))
 }
 

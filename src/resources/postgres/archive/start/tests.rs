@@ -154,6 +154,8 @@ async fn what_was_on_its_way_with_the_last_and_did_not_arrive_is_asked_for() {
     assert_eq!(scene.missing(&promoted(6 * MB + 100), 6 * MB + 100, &[]).await, None, "it was left before");
     let (timeline, start, end, cause) = (TimelineId(1), Lsn(hole.0), Lsn(hole.1), GapCause::NotStored);
     let known = Gap { timeline, start, end, cause, noticed_at: clock::now() };
+    let minimal = Gap { start: Lsn(hole.0 + 40), end: Lsn(hole.0 + 96), cause: GapCause::WalLevelMinimal, ..known };
+    assert_eq!(scene.missing(&first(), 9 * MB, &[minimal]).await, Some(hole), "noticed before it was stored, which it was not");
     assert_eq!(scene.missing(&first(), 9 * MB, &[known]).await, None, "it was looked for, or waited for long");
     scene.segments(1, 60..70).await;
     assert_eq!(scene.missing(&first(), 70 * MB, &[]).await, None, "so much is never on its way together");
