@@ -13,8 +13,8 @@ use pg_fixtures::postgres::{Cluster, Installation, Load};
 use crate::clones::{fork, hot_clone};
 use crate::site::{DEADLINE, Site, acknowledged, end_of_wal, server};
 
-/// Waits for so long before each slice that the test can stop the process there, and dies before it takes one back.
-const FAIL_POINTS: &str = "put.before .slices/ 0 wait:3000;delete.before .slices/ 0 kill";
+/// Waits for so long before each slice that the test can stop the process there.
+const WAITING: &str = "put.before .slices/ 0 wait:3000";
 
 /// The slices that hold other bytes than a server has.
 fn contradicting(site: &Site, cluster: &Cluster) -> Vec<Slice> {
@@ -32,12 +32,12 @@ fn signal(agent: &Holdfast, signal: Signal) {
     kill(Pid::from_raw(agent.agent_pid().expect("the agent runs")), signal).expect("signal the agent");
 }
 
-/// Two copies of a cluster write one segment. The second one's agent has found nothing that contradicts its first slice; the first one's
-/// is stored before that is. Then the second one's is killed when it is about to take it back.
-fn killed_before_the_withdrawal(site: &Site, cluster: &Cluster, clone: &Cluster) -> Lsn {
+/// Two copies of a cluster write one segment. The second one's agent has found nothing that contradicts its first slice, and is halted before
+/// it puts that; the first one's are stored meanwhile. That agent, and where the copies differ.
+fn overtaken(site: &Site, cluster: &Cluster, clone: &Cluster, fail_points: &str) -> (Holdfast, Lsn) {
     let common = end_of_wal(cluster);
     let loads = [cluster, clone].map(|cluster| cluster.pgbench_background(&["-c", "1", "-R", "40", "-T", "600"]));
-    let late = site.second_agent(clone).environment("HOLDFAST_FAIL_POINTS", FAIL_POINTS);
+    let late = site.second_agent(clone).environment("HOLDFAST_FAIL_POINTS", fail_points);
     late.start_agent();
     site.holdfast.wait_until(DEADLINE, "the clone's slice is on its way", || late.log().contains("a fail point waits"));
     signal(&late, Signal::SIGSTOP);
@@ -47,22 +47,45 @@ fn killed_before_the_withdrawal(site: &Site, cluster: &Cluster, clone: &Cluster)
     site.holdfast.wait_until(DEADLINE, "the first one's slices are acknowledged", told);
     loads.into_iter().for_each(Load::stop);
     site.wait_for(end_of_wal(cluster));
+    (late, fork)
+}
+
+/// The second one's agent is killed when it is about to take its slice back.
+fn killed_before_the_withdrawal(site: &Site, cluster: &Cluster, clone: &Cluster) -> Lsn {
+    let (late, fork) = overtaken(site, cluster, clone, &format!("{WAITING};delete.before .slices/ 0 kill"));
     signal(&late, Signal::SIGCONT);
     let ended = pg_fixtures::poll::try_for(DEADLINE, || late.ended());
     assert_eq!(ended.and_then(|status| status.signal()), Some(9), "it is killed before it takes back its slice:\n{}", late.log());
     fork
 }
 
+/// A cluster whose agent was killed, and a copy of it that runs.
+fn site_and_clone(cluster: &Cluster, scratch: &Scratch) -> (Site, Cluster) {
+    cluster.pgbench(&["-i", "-s", "1", "-q"]);
+    let site = Site::new(cluster, "");
+    site.holdfast.start_agent();
+    site.wait_for(end_of_wal(cluster));
+    site.holdfast.kill9();
+    let clone = hot_clone(cluster, scratch);
+    (site, clone)
+}
+
+#[test]
+fn a_conflict_that_shows_when_the_connection_is_gone_is_recorded() {
+    let (cluster, scratch) = (server(&Installation::newest()).start(), Scratch::new());
+    let (site, clone) = site_and_clone(&cluster, &scratch);
+    let (late, _) = overtaken(&site, &cluster, &clone, WAITING);
+    clone.kill9();
+    signal(&late, Signal::SIGCONT);
+    let conflicts = || site.runtime.block_on(site.archive.conflicts()).expect("the conflicts").records;
+    late.wait_until(DEADLINE, "the conflict is recorded", || !conflicts().is_empty());
+    assert_eq!(contradicting(&site, &cluster), [], "nothing of the clone's stays");
+}
+
 #[test]
 fn what_a_killed_writer_could_not_take_back_stops_both_until_it_is_moved_away() {
-    let cluster = server(&Installation::newest()).start();
-    cluster.pgbench(&["-i", "-s", "1", "-q"]);
-    let site = Site::new(&cluster, "");
-    site.holdfast.start_agent();
-    site.wait_for(end_of_wal(&cluster));
-    site.holdfast.kill9();
-    let scratch = Scratch::new();
-    let clone = hot_clone(&cluster, &scratch);
+    let (cluster, scratch) = (server(&Installation::newest()).start(), Scratch::new());
+    let (site, clone) = site_and_clone(&cluster, &scratch);
     let fork = killed_before_the_withdrawal(&site, &cluster, &clone);
     let told = || acknowledged(&clone).unwrap_or_default();
     assert!(told() <= fork, "they differ from {fork} on, and the clone was told {}", told());

@@ -193,18 +193,34 @@ impl Receiver {
             error = overtaken(plan) => return Err(error),
         };
         if end == End::Stopped {
-            self.finish(session).await;
+            self.finish(session).await?;
         }
         Ok(end)
     }
 
-    /// What follows the end of a stream.
+    /// What follows the end of a stream. That what was received contradicts what others stored can show in either: while it ran, or when
+    /// the rest is stored.
     async fn after(
         &self,
         end: Result<End>,
         stream: WalStream,
         mut inflow: Inflow,
         plan: Plan,
+        stop: &CancellationToken,
+    ) -> Result<Option<ReplicationConnection>> {
+        let followed = self.follow_up(end, stream, &mut inflow, &plan, stop).await;
+        if let Err(error) = &followed {
+            self.withdraw(&mut inflow, &plan, error).await;
+        }
+        followed
+    }
+
+    async fn follow_up(
+        &self,
+        end: Result<End>,
+        stream: WalStream,
+        inflow: &mut Inflow,
+        plan: &Plan,
         stop: &CancellationToken,
     ) -> Result<Option<ReplicationConnection>> {
         let resource = &self.task.resource;
@@ -219,35 +235,38 @@ impl Receiver {
             }
             Ok(End::ServerClosed) => {
                 tracing::info!(%resource, "the server has shut down");
-                self.rescue(&mut inflow, &plan, stop).await?;
+                self.rescue(inflow, plan, stop).await?;
             }
             Err(Error::Server(error)) if is_removed(&error) => {
                 drop(stream);
                 // Of what came before that the server may have nothing any more.
-                self.rescue(&mut inflow, &plan, stop).await?;
-                self.task.record_gap(&plan, plan.goal.max(inflow.stored()), error).await?;
+                self.rescue(inflow, plan, stop).await?;
+                self.task.record_gap(plan, plan.goal.max(inflow.stored()), error).await?;
             }
             Err(error @ Error::StoreBehind) => {
                 tracing::warn!(%resource, "{error}");
                 drop(stream);
-                self.rescue(&mut inflow, &plan, stop).await?;
+                self.rescue(inflow, plan, stop).await?;
             }
             Err(error @ (Error::Server(_) | Error::HoldingUp | Error::Interrupted(_))) => {
                 drop(stream);
                 self.complain(&error, &Pause::default());
-                self.rescue(&mut inflow, &plan, stop).await?;
+                self.rescue(inflow, plan, stop).await?;
                 return Err(error);
             }
-            Err(error) => {
-                let contradicts = matches!(error, Error::Contradiction(_));
-                if contradicts && timeout(WITHDRAWAL_DEADLINE, inflow.come_to_rest()).await.is_err() {
-                    tracing::warn!(%resource, "what was sent to the store last was not finished, and not taken back");
-                }
-                self.task.note_conflict(&plan, &error).await;
-                return Err(error);
-            }
+            Err(error) => return Err(error),
         }
         Ok(None)
+    }
+
+    /// Where the error says that others stored something else: what is still on its way comes to its end, and is taken back then, and the
+    /// conflict is recorded.
+    async fn withdraw(&self, inflow: &mut Inflow, plan: &Plan, error: &Error) {
+        let contradicts = matches!(error, Error::Contradiction(_));
+        if contradicts && timeout(WITHDRAWAL_DEADLINE, inflow.come_to_rest()).await.is_err() {
+            tracing::warn!(resource = %self.task.resource, "what was sent to the store last was not finished, and not taken back");
+        }
+        self.task.note_conflict(plan, error).await;
     }
 
     async fn replace_slot(&self, plan: &Plan) -> Result<Begun> {
@@ -257,15 +276,20 @@ impl Receiver {
     }
 
     /// Stores the rest and tells the server so.
-    async fn finish(&self, mut session: Session<'_>) {
+    ///
+    /// # Errors
+    /// That the rest is refused. That it cannot be stored now, or that the server does not hear of it, is no reason not to stop in good order.
+    async fn finish(&self, mut session: Session<'_>) -> Result<()> {
         let resource = &self.task.resource;
         match timeout(STOP_DEADLINE, session.finish()).await {
             Ok(Ok(())) => {}
+            Ok(Err(error @ (Error::Contradiction(_) | Error::NotJoined(_) | Error::Repository(_)))) => return Err(error),
             Ok(Err(error)) => tracing::warn!(%resource, "while stopping: {error}"),
             Err(_) => {
                 tracing::warn!(%resource, "what was received last cannot be stored now; it was not acknowledged, the slot holds it");
             }
         }
+        Ok(())
     }
 
     /// The stream is broken, and what was received last may be the only copy that is left: it is stored, however long that takes.
