@@ -47,6 +47,32 @@ pub(super) enum End {
     ServerClosed,
 }
 
+/// What the server has asked to be flushed: what it had sent by then. What it sends later, as a server that runs does without end, is no part of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Awaited(Option<(Lsn, Instant)>);
+
+impl Awaited {
+    /// The server asks. As long as an earlier question waits, this one changes nothing: a server that waits asks again.
+    fn ask(&mut self, received: Lsn, stored: Lsn, now: Instant) {
+        if stored < received {
+            self.0.get_or_insert((received, now + URGENT_DEADLINE));
+        }
+    }
+
+    fn answer(&mut self, stored: Lsn) {
+        self.0 = self.0.filter(|(position, _)| stored < *position);
+    }
+
+    const fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// When the server has waited long enough.
+    fn deadline(&self) -> Option<Instant> {
+        self.0.map(|(_, deadline)| deadline)
+    }
+}
+
 /// When what is due.
 #[derive(Debug)]
 struct Times {
@@ -54,8 +80,7 @@ struct Times {
     status: Instant,
     last_status: Instant,
     told: Instant,
-    /// When the server has waited long enough for its last WAL to be flushed.
-    urgent: Option<Instant>,
+    urgent: Awaited,
     /// Since when nothing is read and nothing has been stored.
     stalled: Option<Instant>,
 }
@@ -83,7 +108,7 @@ impl<'a> Session<'a> {
         seen: watch::Receiver<Seen>,
     ) -> Self {
         let now = clock::instant();
-        let times = Times { status: now, last_status: now, told: now, urgent: None, stalled: None };
+        let times = Times { status: now, last_status: now, told: now, urgent: Awaited::default(), stalled: None };
         let synchronous = inflow.is_synchronous();
         Self { stream, inflow, plan, report, seen, synchronous, server_end: Lsn::INVALID, times }
     }
@@ -130,7 +155,7 @@ impl<'a> Session<'a> {
     fn wake(&self, now: Instant) -> Instant {
         let tell = if self.inflow.is_settled() { now + Duration::from_secs(5) } else { now + TELL_EVERY };
         let stall = self.times.stalled.map(|since| since + STALL_MAX);
-        let due = self.inflow.due().into_iter().chain(self.times.urgent).chain(stall);
+        let due = self.inflow.due().into_iter().chain(self.times.urgent.deadline()).chain(stall);
         due.fold(self.times.status.min(tell), Instant::min)
     }
 
@@ -167,26 +192,19 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// The server wants an answer: it gets the truth now, and again as soon as everything is stored.
+    /// The server wants an answer: it gets the truth now, and again as soon as what it has sent is stored.
     async fn hurry(&mut self, now: Instant) -> Result<()> {
-        if !self.is_all_stored() {
-            self.times.urgent.get_or_insert(now + URGENT_DEADLINE);
+        self.times.urgent.ask(self.inflow.received(), self.inflow.stored(), now);
+        if self.times.urgent.is_some() {
             self.inflow.start_uploads(now, true)?;
         }
         self.send_status(now).await
     }
 
-    fn is_all_stored(&self) -> bool {
-        self.inflow.stored() >= self.inflow.received()
-    }
-
     async fn advanced(&mut self) -> Result<()> {
         let now = clock::instant();
-        let all = self.is_all_stored();
         let awaited = self.synchronous || self.times.urgent.is_some();
-        if all {
-            self.times.urgent = None;
-        }
+        self.times.urgent.answer(self.inflow.stored());
         if awaited || now >= self.times.last_status + STATUS_PAUSE {
             return self.send_status(now).await;
         }
@@ -196,7 +214,7 @@ impl<'a> Session<'a> {
 
     /// A server that is shutting down is not held up.
     fn check_patience(&self, now: Instant) -> Result<()> {
-        let waits = self.times.urgent.is_some_and(|deadline| now >= deadline);
+        let waits = self.times.urgent.deadline().is_some_and(|deadline| now >= deadline);
         let closing = !self.inflow.has_room() && self.seen.borrow().shutting_down;
         if waits || closing {
             return Err(Error::HoldingUp);
@@ -251,5 +269,26 @@ impl<'a> Session<'a> {
             status.server_end = status.server_end.max(Some(server_end));
             status.delay = delay;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_answered_when_what_was_sent_before_it_is_stored_whatever_was_sent_since() {
+        let (mut awaited, now) = (Awaited::default(), clock::instant());
+        awaited.ask(Lsn(100), Lsn(100), now);
+        assert_eq!(awaited.deadline(), None, "nothing is to be waited for");
+        awaited.ask(Lsn(200), Lsn(100), now);
+        awaited.ask(Lsn(300), Lsn(150), now + Duration::from_secs(1));
+        awaited.answer(Lsn(199));
+        assert_eq!(awaited.deadline(), Some(now + URGENT_DEADLINE), "who asks again waits no longer than who asks once");
+        // Under load, what is stored never reaches what was received meanwhile.
+        awaited.answer(Lsn(200));
+        assert!(!awaited.is_some());
+        awaited.ask(Lsn(400), Lsn(200), now + Duration::from_secs(2));
+        assert_eq!(awaited.deadline(), Some(now + Duration::from_secs(2) + URGENT_DEADLINE));
     }
 }
