@@ -8,6 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::Serialize;
 
 use super::error::{Error, Result};
@@ -160,6 +163,7 @@ fn settings(options: &StartOptions) -> Vec<(String, String)> {
     settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum State {
     Running,
     Gone,
@@ -183,9 +187,13 @@ impl Watch {
         state
     }
 
-    /// The lock file's own status tells a promoted server from one in recovery no more than its existence does.
+    /// The lock file's own status tells a promoted server from one in recovery no more than its existence does. A server that was killed
+    /// leaves it behind.
     fn state(&self) -> State {
-        if self.directory.join("postmaster.pid").exists() { State::Running } else { State::Gone }
+        let is_there = self.directory.join("postmaster.pid").exists();
+        let process = lock_file_line(&self.directory, 0).and_then(|line| line.trim().parse().ok()).map(Pid::from_raw);
+        let is_dead = process.is_some_and(|process| kill(process, None::<Signal>) == Err(Errno::ESRCH));
+        if is_there && !is_dead { State::Running } else { State::Gone }
     }
 
     fn read_log(&mut self) {
@@ -240,4 +248,30 @@ fn remove_old_log(log: &Path) -> Result<()> {
 fn lock_file_line(directory: &Path, number: usize) -> Option<String> {
     let text = fs::read_to_string(directory.join("postmaster.pid")).ok()?;
     text.lines().nth(number).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_was_killed_is_gone_though_its_lock_file_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().to_owned();
+        let watch = Watch { log: directory.join("log"), directory, offset: 0, seen: Seen::default(), begun: false };
+        assert_eq!(watch.state(), State::Gone);
+        let mut ended = Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        // The server makes the file before it writes to it.
+        for (process, state) in [
+            (String::new(), State::Running),
+            (std::process::id().to_string(), State::Running),
+            (ended.id().to_string(), State::Gone),
+        ] {
+            fs::write(watch.directory.join("postmaster.pid"), format!("{process}\n/data\n")).unwrap();
+            assert_eq!(watch.state(), state, "{process}");
+        }
+    }
 }
