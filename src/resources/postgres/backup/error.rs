@@ -76,6 +76,18 @@ pub enum Error {
         /// Whether WAL behind the hole is stored.
         hole: bool,
     },
+    /// The WAL that the backup needs is stored, and recovery cannot pass it.
+    #[error(
+        "the files and the WAL of timeline {timeline} up to {stop} are stored, but nothing is recovered past {end}: a gap is recorded there"
+    )]
+    WalUnfit {
+        /// The timeline.
+        timeline: TimelineId,
+        /// Where recovery would end.
+        end: Lsn,
+        /// Up to where WAL is needed.
+        stop: Lsn,
+    },
     /// The WAL that is stored, on which the backup would lean, was written by another server.
     #[error(
         "the stored WAL is not this server's: from {} on {} holds other bytes than the server has; the backup could not be restored with it",
@@ -106,7 +118,7 @@ impl Error {
         match self {
             Self::Server(error) => error.is_retryable(),
             Self::Repository(error) => error.is_retryable(),
-            Self::TimelineChanged { .. } | Self::Interrupted(_) => true,
+            Self::TimelineChanged { .. } | Self::WalUnfit { .. } | Self::Interrupted(_) => true,
             _ => false,
         }
     }
@@ -133,6 +145,7 @@ impl Error {
             Self::WalMissing { .. } => {
                 "no WAL arrives: is the agent running ('holdfast agent'), or archive_command set and working (pg_stat_archiver)?"
             }
+            Self::WalUnfit { .. } => "see 'holdfast status' for the gap, then take the backup again",
             Self::Interrupted(_) => "take the backup again",
             Self::Archive { .. } | Self::Manifest { .. } => "check that the server's version is a supported one",
             Self::Cancelled => return None,
