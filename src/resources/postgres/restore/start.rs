@@ -204,7 +204,9 @@ impl Watch {
         if read.is_err() {
             return;
         }
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        // Of a line that is longer than what is read at once, nothing is waited for.
+        let rest = if bytes.len() as u64 == LOG_BYTES_MAX { bytes.len() } else { 0 };
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(rest, |last| last + 1);
         self.offset += whole as u64;
         String::from_utf8_lossy(&bytes[..whole]).lines().for_each(|line| self.seen.take(line));
     }
@@ -255,6 +257,18 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn a_line_without_end_hides_nothing_that_follows_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, log) = (folder.path().to_owned(), folder.path().join("log"));
+        let mut text = vec![b'x'; 3 << 20];
+        text.extend(b"\n2026-11-22 10:00:03.123 UTC [15] LOG:  database system is ready to accept connections\n");
+        fs::write(&log, text).unwrap();
+        let mut watch = Watch { directory, log, offset: 0, seen: Seen::default(), begun: false };
+        (0..4).for_each(|_| watch.read_log());
+        assert!(watch.seen.promoted);
+    }
 
     #[test]
     fn a_server_that_was_killed_is_gone_though_its_lock_file_is_there() {
