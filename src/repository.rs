@@ -28,9 +28,9 @@ use bytes::Bytes;
 pub use acknowledgements::Acknowledgement;
 pub use backups::{
     BackupEntry, BackupId, BackupIdError, BackupObject, Backups, BucketBackup, CommandBackup, Content, Detail, Draft, DumpBackup,
-    DumpFormat, EntryKind, EntryPath, FilesBackup, FramedObject, KeptContent, Leftover, Needed, ObjectWriter, OnStored,
-    OpenObject, PackArchive, PackEntry, PackIndex, PackName, PostgresBackup, RedisBackup, RedisPosition, Tablespace, WriteLimits,
-    Writers, WrittenObject,
+    DumpFormat, EntryKind, EntryPath, Exclusions, FilesBackup, FramedObject, KeptContent, Leftover, Needed, ObjectWriter,
+    OnStored, OpenObject, PackArchive, PackEntry, PackIndex, PackName, PostgresBackup, RedisBackup, RedisPosition, Tablespace,
+    WriteLimits, Writers, WrittenObject,
 };
 pub use conflicts::Conflict;
 pub use encryption::{Encryption, Sample};

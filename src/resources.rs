@@ -7,6 +7,7 @@
 pub mod bucket;
 pub mod command;
 pub mod dump;
+mod exclusions;
 mod failure;
 pub mod files;
 pub mod place;

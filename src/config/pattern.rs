@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A pattern with `*`, `**`, `?`, `[...]` and `{a,b}`. `*` and `?` match no slash.
 ///
@@ -24,9 +24,15 @@ impl Pattern {
         compared.is_some_and(|part| self.matcher.is_match(part))
     }
 
+    /// As it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.matcher.glob().glob()
+    }
+
     /// Why it is of no use as what is left out of trees of files: it leaves out a whole one, or nothing in any case.
     pub(super) fn wrong_for_trees(&self, trees: &[PathBuf]) -> Option<String> {
-        let pattern = self.matcher.glob().glob();
+        let pattern = self.text();
         if let Some(tree) = trees.iter().find(|tree| self.matches(tree) || self.matches_all(|name| tree.join(name))) {
             let tree = tree.display();
             return Some(format!(
@@ -47,7 +53,7 @@ impl Pattern {
     /// Why it is of no use as what is left out of a bucket: it leaves out everything.
     pub(super) fn wrong_for_keys(&self) -> Option<String> {
         let leaves_out_all = self.matches_all(PathBuf::from) && self.matches_all(|name| Path::new(name).join(name));
-        let pattern = self.matcher.glob().glob();
+        let pattern = self.text();
         leaves_out_all.then(|| format!("the pattern '{pattern}' in exclude leaves out every object"))
     }
 
@@ -68,7 +74,7 @@ fn can_match_below(pattern: &str, tree: &Path) -> bool {
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.matcher.glob().glob())
+        write!(f, "{:?}", self.text())
     }
 }
 
@@ -90,6 +96,12 @@ impl std::str::FromStr for Pattern {
         let glob = glob
             .map_err(|error| format!("'{text}' is not a pattern: {}; write it as in *.tmp or /opt/app/cache/**", error.kind()))?;
         Ok(Self { matcher: glob.compile_matcher(), whole: text.contains('/') })
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.text())
     }
 }
 

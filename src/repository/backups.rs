@@ -13,8 +13,8 @@ mod writer;
 
 pub use draft::{Draft, Leftover};
 pub use entry::{
-    BackupEntry, BackupObject, BucketBackup, CommandBackup, Detail, DumpBackup, DumpFormat, FilesBackup, FramedObject,
-    KeptContent, PostgresBackup, RedisBackup, RedisPosition, Tablespace,
+    BackupEntry, BackupObject, BucketBackup, CommandBackup, Detail, DumpBackup, DumpFormat, Exclusions, FilesBackup,
+    FramedObject, KeptContent, PostgresBackup, RedisBackup, RedisPosition, Tablespace,
 };
 pub use id::{BackupId, BackupIdError};
 pub use open::OpenObject;

@@ -94,7 +94,8 @@ impl Grown {
             let objects: Vec<BackupObject> = all.map(|name| object(&name)).collect();
             objects.iter().for_each(|object| self.put(&format!("{}/data/{id}/{}", bucket(), object.name)));
             let listing = objects[0].name.clone();
-            let detail = BucketBackup { listing, objects: 1, read_objects: 1, left_out: 0, kept: earlier.clone() };
+            let detail =
+                BucketBackup { listing, objects: 1, read_objects: 1, left_out: 0, kept: earlier.clone(), exclusions: None };
             self.list(&entry(mark as u64, bucket(), objects, Detail::Bucket(detail)));
             earlier.push(KeptContent { backup: id, objects: packs.into_iter().step_by(SHARED).collect() });
         }

@@ -55,6 +55,34 @@ fn nothing_that_is_there_is_changed_without_a_word() {
 }
 
 #[test]
+fn what_a_backup_left_out_is_not_removed_by_its_restore_though_it_is_left_out_no_more() {
+    let site = Site::with("exclude = [\"*.tmp\"]", "");
+    for key in ["a", "work.tmp"] {
+        site.put(key, key);
+    }
+    site.backup();
+    site.configure("", "");
+    site.put("extra", "later");
+    let plan = site.json(&["restore", "bucket/data", "--delete-extra"]);
+    let difference = &plan["plan"]["difference"];
+    assert_eq!(difference["left_out_then"], serde_json::json!(["'*.tmp'"]), "{plan}");
+    assert_eq!(difference["extra_keys"], serde_json::json!(["extra"]), "{plan}");
+    // As entries were before that was recorded: what stands in one without a hash of itself is taken as it is.
+    let path = files_below(&site.scratch.path().join("repository/bucket/data/backups")).remove(0);
+    let recorded = fs::read(&path).expect("an entry");
+    let mut entry: serde_json::Value = serde_json::from_slice(&recorded).expect("JSON");
+    entry.as_object_mut().expect("an entry").remove("check").expect("the hash");
+    entry["bucket"].as_object_mut().expect("what buckets have").remove("exclusions").expect("what was left out");
+    fs::write(&path, entry.to_string()).expect("write the entry");
+    let said = site.refusal(&["restore", "bucket/data", "--delete-extra", "--apply"]);
+    assert!(said.contains("does not record what the configuration left out"), "{said}");
+    fs::write(&path, recorded).expect("write the entry");
+    let shown = site.run(&["restore", "bucket/data", "--delete-extra", "--apply"]);
+    assert!(shown.contains("'*.tmp' was left out when the backup was taken"), "{shown}");
+    assert_eq!(site.keys(&site.source), ["a", "work.tmp"]);
+}
+
+#[test]
 fn a_part_of_a_bucket_is_a_source_too() {
     let site = Site::new();
     for key in ["in/a", "in/b/c", "into", "out"] {

@@ -115,6 +115,48 @@ fn a_directory_that_holds_what_backups_leave_out_stays_and_everything_else_is_do
 }
 
 #[test]
+fn what_a_backup_left_out_is_not_removed_by_its_restore_though_it_is_left_out_no_more() {
+    let site = Site::new("exclude = [\"*.tmp\"]");
+    let (kept, work) = (site.write("kept", "kept"), site.write("work.tmp", "in no backup"));
+    site.backup();
+    site.configure("");
+    let extra = site.write("extra", "extra");
+    let plan = site.json(&["restore", "files/tree", "--delete-extra"]);
+    let difference = &plan["plan"]["difference"];
+    assert_eq!(difference["left_out_then"], serde_json::json!(["'*.tmp'"]), "{plan}");
+    assert_eq!(difference["extra"], serde_json::json!([extra.display().to_string()]), "{plan}");
+    let shown = site.run(&["restore", "files/tree", "--delete-extra", "--apply"]);
+    assert!(shown.contains("'*.tmp' was left out when the backup was taken") && shown.contains("1 removed"), "{shown}");
+    assert!(kept.exists() && work.exists() && !extra.exists());
+}
+
+#[test]
+fn nothing_is_removed_by_the_restore_of_a_backup_that_does_not_record_what_it_left_out() {
+    let site = Site::new("exclude = [\"*.tmp\"]");
+    let (kept, work) = (site.write("kept", "kept"), site.write("work.tmp", "in no backup"));
+    site.backup();
+    // As such entries were: what stands in one without a hash of itself is taken as it is.
+    let entries = below(&site.scratch.path().join("repository/files/tree/backups"));
+    let mut entry: serde_json::Value = serde_json::from_slice(&fs::read(&entries[0]).expect("an entry")).expect("JSON");
+    entry.as_object_mut().expect("an entry").remove("check").expect("the hash");
+    entry["files"].as_object_mut().expect("what files have").remove("exclusions").expect("what was left out");
+    fs::write(&entries[0], entry.to_string()).expect("write the entry");
+    site.configure("");
+    fs::remove_file(&kept).expect("remove a file");
+    let said = site.refusal(&["restore", "files/tree", "--delete-extra", "--apply"]);
+    assert!(
+        said.contains("does not record what the configuration left out") && said.contains("without --delete-extra"),
+        "{said}"
+    );
+    assert!(work.exists() && !kept.exists(), "nothing was restored");
+    let shown = site.run(&["restore", "files/tree", "--apply"]);
+    assert!(shown.contains("does not record whether it was left out") && work.exists() && kept.exists(), "{shown}");
+    // Where nothing is to be removed there is no question.
+    fs::remove_file(&work).expect("remove a file");
+    site.run(&["restore", "files/tree", "--delete-extra", "--apply"]);
+}
+
+#[test]
 fn attributes_of_what_its_owner_may_not_write_to_come_back_to_a_user_who_is_not_root() {
     let site = Site::new("");
     let file = site.write("sub/file", "read only");

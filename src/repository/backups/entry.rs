@@ -77,6 +77,16 @@ impl BackupEntry {
         }
     }
 
+    /// What it says of what the configuration left out; `None` where nothing was recorded of that, and for kinds that leave out nothing.
+    #[must_use]
+    pub const fn exclusions(&self) -> Option<&Exclusions> {
+        match &self.detail {
+            Detail::Bucket(detail) => detail.exclusions.as_ref(),
+            Detail::Files(detail) => detail.exclusions.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The packs of a base backup in the order in which they were made, each with its own object and that of its index.
     #[must_use]
     pub fn packs(&self) -> Vec<(PackName, &BackupObject, &BackupObject)> {
@@ -151,6 +161,16 @@ pub struct BucketBackup {
     pub left_out: u64,
     /// Content that earlier backups have stored and that this one needs.
     pub kept: Vec<KeptContent>,
+    /// What the configuration left out; absent from backups that were made before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclusions: Option<Exclusions>,
+}
+
+/// What the configuration left out of a backup. Patterns are secret as names are: they are in its content only.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exclusions {
+    /// The object that says it; none where nothing was left out.
+    pub object: Option<String>,
 }
 
 /// Objects of one earlier backup that a later one needs, whether the earlier one is still listed or not.
@@ -177,6 +197,9 @@ pub struct FilesBackup {
     pub skipped: u64,
     /// What names, owners, modes, sizes and times were like: it shows whether anything has changed since, and nothing else.
     pub fingerprint: ChangeDigest,
+    /// What the configuration left out; absent from backups that were made before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclusions: Option<Exclusions>,
 }
 
 /// What a backup of a Redis server is. Names of keys are secret: they are in its content only.

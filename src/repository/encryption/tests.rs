@@ -143,7 +143,14 @@ fn bucket_backup(resource: &ResourceName, id: &BackupId, objects: Vec<BackupObje
         plain_bytes: 0,
         stored_bytes: 0,
         objects,
-        detail: Detail::Bucket(BucketBackup { listing: String::new(), objects: 0, read_objects: 0, left_out: 0, kept }),
+        detail: Detail::Bucket(BucketBackup {
+            listing: String::new(),
+            objects: 0,
+            read_objects: 0,
+            left_out: 0,
+            kept,
+            exclusions: None,
+        }),
     }
 }
 

@@ -18,6 +18,7 @@ use super::sums::{Reads, Sums};
 use super::survey::{Look, Survey};
 use crate::codec::{Hash, Hasher};
 use crate::repository::{BackupEntry, BucketBackup, Detail, Draft, ObjectWriter};
+use crate::resources::exclusions::LeftOut;
 use crate::resources::{Progress, Run};
 use crate::storage::s3::{FirstPiece, ListedObject, Md5Hasher, Md5Sum, Reading};
 
@@ -39,6 +40,7 @@ pub(super) async fn store(run: &Run, draft: &Draft, source: Source) -> Result<(B
         Before::None => (None, Vec::new()),
         Before::Unreadable(why) => (None, vec![why]),
     };
+    let exclude = LeftOut::new(source.exclude(), false);
     let storing = Storing {
         source: Arc::new(source),
         progress: run.progress.clone(),
@@ -50,16 +52,19 @@ pub(super) async fn store(run: &Run, draft: &Draft, source: Source) -> Result<(B
         sums: Sums::default(),
         tally: Tally::default(),
     };
-    let (objects, listing, used, tally) = storing.run(previous.as_ref(), draft).await?;
+    let (mut objects, listing, used, tally) = storing.run(previous.as_ref(), draft).await?;
     sentences.extend(tally.sentences());
     let kept = previous.map(|previous| previous.kept(&used)).unwrap_or_default();
     previous::confirm(draft.backups(), &kept).await?;
+    let (exclusions, object) = exclude.store(draft).await?;
+    objects.extend(object);
     let detail = BucketBackup {
         listing,
         objects: tally.objects,
         read_objects: tally.read_objects,
         left_out: tally.vanished.count + tally.unsteady.count,
         kept,
+        exclusions: Some(exclusions),
     };
     Ok((draft.entry(objects, tally.bytes, Detail::Bucket(detail)), sentences))
 }

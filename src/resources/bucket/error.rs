@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::resources::Explained;
+use crate::resources::exclusions::UNRECORDED_HINT;
 use crate::storage::Failure;
 use crate::{config, repository, storage};
 
@@ -62,6 +63,15 @@ pub enum Error {
         backup: String,
         /// What was asked for.
         wanted: String,
+    },
+    /// What would be removed may be what no backup has.
+    #[error(
+        "backup {backup} does not record what the configuration left out of it, so that --delete-extra could remove what no backup has: nothing \
+         was restored"
+    )]
+    Unrecorded {
+        /// The backup.
+        backup: String,
     },
     /// Keys that cannot be names of files.
     #[error("{count} key(s) are too long for the name of a file: {}", examples.join(", "))]
@@ -146,6 +156,7 @@ impl Explained for Error {
             Self::Nothing { .. } => {
                 "--key takes a whole key, --prefix the beginning of keys, both without the prefix of the source's url"
             }
+            Self::Unrecorded { .. } => UNRECORDED_HINT,
             Self::TooLong { .. } => "restore to a bucket, or choose others with --prefix or --key",
             Self::InTheWay { .. } => "move it away, or restore into another directory",
             Self::File { .. } | Self::Interrupted(_) => return None,

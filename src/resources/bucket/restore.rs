@@ -17,6 +17,7 @@ use super::error::{Error, Result};
 use super::previous::open_listing;
 use crate::config::{Bucket, Pattern};
 use crate::repository::{BackupEntry, Detail};
+use crate::resources::exclusions::LeftOut;
 use crate::resources::{RestorePlan, Restored, Run};
 use carry_out::carry_out;
 use compare::{Action, Comparison, Step};
@@ -114,13 +115,18 @@ pub(super) struct Difference {
     pub overwrite_keys: FirstKeys,
     /// The first keys of what is there and not in the backup.
     pub extra_keys: FirstKeys,
+    /// What was left out of the backup when it was taken, and is not now: what there is of it stays.
+    pub left_out_then: Vec<String>,
 }
 
 /// A restore that was planned.
 #[derive(Debug)]
 pub(super) struct Planned {
     backup: BackupEntry,
+    /// What is left out of backups, or was left out of this one.
     exclude: Vec<Pattern>,
+    /// Whether the backup records what was left out of it: otherwise nothing is removed.
+    is_recorded: bool,
     request: RestoreRequest,
     target: Target,
     is_in_place: bool,
@@ -143,11 +149,17 @@ pub(super) async fn plan(
         }
         bucket => bucket,
     };
-    let exclude = section.exclude.clone();
-    let mut planned =
-        Planned { backup: backup.clone(), exclude, request, target, is_in_place, difference: Difference::default() };
-    planned.difference = planned.compare(run).await?;
-    Ok(planned)
+    let now = LeftOut::new(&section.exclude, false);
+    let then = LeftOut::of(run, backup, request.delete_extra).await?;
+    let (is_recorded, left_out_then) = (then.is_some(), then.as_ref().map(|then| then.more_than(&now)).unwrap_or_default());
+    let LeftOut { patterns: exclude, .. } = match then {
+        Some(then) => now.and(then),
+        None => now,
+    };
+    let difference = Difference::default();
+    let mut planned = Planned { backup: backup.clone(), exclude, is_recorded, request, target, is_in_place, difference };
+    planned.difference = Difference { left_out_then, ..planned.compare(run).await? };
+    planned.confirm_removals()
 }
 
 impl Planned {
@@ -185,6 +197,14 @@ impl Planned {
         }
     }
 
+    /// Refuses to remove what may be what no backup has.
+    fn confirm_removals(self) -> Result<Self> {
+        match self.deletes() && !self.is_recorded {
+            true => Err(Error::Unrecorded { backup: self.backup.id.to_string() }),
+            false => Ok(self),
+        }
+    }
+
     /// Whether anything that is there would change.
     const fn changes_what_is_there(&self) -> bool {
         self.difference.overwrite.objects > 0 || self.deletes()
@@ -218,12 +238,22 @@ fn left_out_among(removed: u64, left_out: u64) -> Option<String> {
     })
 }
 
+/// What is said of what is not removed because it was left out when the backup was taken.
+fn left_out_then_text(left_out: &[String]) -> Option<String> {
+    let text = || format!("    {} was left out when the backup was taken: what there is of it stays", left_out.join(", "));
+    (!left_out.is_empty()).then(text)
+}
+
 #[async_trait]
 impl RestorePlan for Planned {
     fn text(&self) -> String {
         let Self { backup, target, difference, .. } = self;
-        let Difference { create, overwrite, right, extra, renamed, overwrite_keys, extra_keys } = difference;
-        let stays = if self.request.delete_extra { "REMOVED" } else { "stays (--delete-extra would remove it)" };
+        let Difference { create, overwrite, right, extra, renamed, overwrite_keys, extra_keys, left_out_then } = difference;
+        let stays = match (self.request.delete_extra, self.is_recorded) {
+            (true, _) => "REMOVED",
+            (false, true) => "stays (--delete-extra would remove it)",
+            (false, false) => "stays (the backup does not record whether it was left out)",
+        };
         let mut lines = vec![
             format!("backup {} of {}, {}, into {}", backup.id, backup.resource, backup.started_at, target.place()),
             format!("  not there yet        {create}"),
@@ -238,6 +268,7 @@ impl RestorePlan for Planned {
         if self.request.delete_extra {
             lines.extend(extra_keys.lines(extra.objects));
             lines.extend(left_out_among(extra.objects, left_out(backup)));
+            lines.extend(left_out_then_text(left_out_then));
         }
         if *renamed > 0 {
             lines

@@ -62,6 +62,11 @@ impl Source {
         self.bucket.url()
     }
 
+    /// What is left out.
+    pub fn exclude(&self) -> &[Pattern] {
+        &self.exclude
+    }
+
     /// Whether an object is left out.
     pub fn excludes(&self, key: &str) -> bool {
         self.exclude.iter().any(|pattern| pattern.matches(key))

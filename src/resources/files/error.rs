@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::tar::Refused;
 use crate::resources::Explained;
+use crate::resources::exclusions::UNRECORDED_HINT;
 use crate::{codec, repository};
 
 /// The result of what is done with files.
@@ -53,6 +54,12 @@ pub enum Error {
     /// What alone was wanted.
     #[error("the backup has nothing at {path}", path = .0.display())]
     NotInBackup(PathBuf),
+    /// What would be removed may be what no backup has.
+    #[error(
+        "backup {0} does not record what the configuration left out of it, so that --delete-extra could remove what no backup has: nothing was \
+         restored"
+    )]
+    Unrecorded(String),
     /// Whether anything has changed cannot be told.
     #[error("whether the files have changed cannot be told: {0}")]
     Digest(codec::Error),
@@ -115,6 +122,7 @@ impl Explained for Error {
                 "--delete-extra removes what is in it, but for what backups leave out; or move it away, or choose others with --only"
                     .to_owned(),
             ),
+            Self::Unrecorded(_) => Some(UNRECORDED_HINT.to_owned()),
             Self::InTheWay(_) => Some("move it away, or restore into another directory with --to".to_owned()),
             Self::File { .. } | Self::Digest(_) | Self::Interrupted(_) => None,
         }

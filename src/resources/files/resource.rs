@@ -12,6 +12,7 @@ use super::watch;
 use crate::codec::{ChangeDigest, Hash};
 use crate::config::Files;
 use crate::repository::{BackupEntry, BackupId, Detail, Draft, FilesBackup, ObjectWriter, ResourceName, WriteLimits};
+use crate::resources::exclusions::LeftOut;
 use crate::resources::{BackedUp, Plan, Resource, RestoreOptions, RestorePlan, Result, Run, Verified, WantedRestore};
 
 /// How many pieces of the archive wait to be stored.
@@ -48,12 +49,15 @@ impl Trees {
         // When the store fails, the archiver only notices that nobody takes its pieces.
         let writer = stored?;
         let Tally { files, directories, links, skipped, bytes, remarks } = tally?;
-        let objects = draft.finish_object(writer).await?;
+        let mut objects = draft.finish_object(writer).await?.to_vec();
         let archive = objects[0].name.clone();
+        let (exclusions, object) = left_out(&self.section).store(draft).await?;
+        objects.extend(object);
         // The look came before the reading: what changed in between shows as a change.
         let fingerprint = blocking(move || ChangeDigest::of(&survey.fingerprint.0).map_err(Error::Digest)).await?;
-        let detail = FilesBackup { archive, files, directories, links, skipped, fingerprint };
-        Ok((draft.entry(objects.to_vec(), bytes, Detail::Files(detail)), remarks))
+        let exclusions = Some(exclusions);
+        let detail = FilesBackup { archive, files, directories, links, skipped, fingerprint, exclusions };
+        Ok((draft.entry(objects, bytes, Detail::Files(detail)), remarks))
     }
 }
 
@@ -65,6 +69,11 @@ impl Trees {
         let same = blocking(move || detail.fingerprint.is_of(&fingerprint.0).map_err(Error::Digest)).await?;
         Ok(same.then_some(newest.id))
     }
+}
+
+/// What a section leaves out.
+pub(super) fn left_out(section: &Files) -> LeftOut {
+    LeftOut::new(&section.exclude, section.one_file_system)
 }
 
 /// Stores the pieces as they come.

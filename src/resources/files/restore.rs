@@ -17,10 +17,11 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{Error, Result};
-use super::resource::blocking;
+use super::resource::{blocking, left_out};
 use super::tar::Archive;
 use crate::config::Files;
 use crate::repository::{BackupEntry, Content, Detail};
+use crate::resources::exclusions::LeftOut;
 use crate::resources::{RestorePlan, Restored, Run};
 use difference::Difference;
 use places::Places;
@@ -63,6 +64,8 @@ pub(super) async fn plan(
         difference = blocking(move || compare::compare_alone(&object, archive, &compared, difference)).await?;
     }
     let compared = places.clone();
+    let left_out = LeftOut::of(run, backup, delete_extra).await?;
+    let id = backup.id.to_string();
     let difference = blocking(move || {
         // With `delete_extra`, that it is not there is what is brought back, where the backup tells that it was not.
         let is_known = |missing: &&Vec<u8>| delete_extra && compare::lies_in_backup(missing, &difference);
@@ -70,11 +73,22 @@ pub(super) async fn plan(
             return Err(Error::NotInBackup(Path::new("/").join(OsStr::from_bytes(missing))));
         }
         difference.delete_extra = delete_extra;
+        difference.is_recorded = left_out.is_some();
+        let section = without(section, left_out, &mut difference.left_out_then);
         compare::find_extra(&section, &compared, &mut difference)?;
-        Ok(difference)
+        if difference.removes() && !difference.is_recorded { Err(Error::Unrecorded(id)) } else { Ok(difference) }
     })
     .await?;
     Ok(Planned { backup: backup.clone(), places, request, difference })
+}
+
+/// The section as it leaves out what it left out when the backup was taken too, and what more that is than now.
+fn without(section: Files, then: Option<LeftOut>, more: &mut Vec<String>) -> Files {
+    let Some(then) = then else { return section };
+    let now = left_out(&section);
+    *more = then.more_than(&now);
+    let LeftOut { patterns: exclude, one_file_system, .. } = now.and(then);
+    Files { exclude, one_file_system, ..section }
 }
 
 /// The archive of a backup and the key of its object.

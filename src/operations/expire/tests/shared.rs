@@ -28,7 +28,7 @@ fn entry(resource: &ResourceName, id: &BackupId, kept: Vec<KeptContent>) -> Back
         plain_bytes: 0,
         stored_bytes: 0,
         objects: Vec::new(),
-        detail: Detail::Bucket(BucketBackup { listing, objects: 0, read_objects: 0, left_out: 0, kept }),
+        detail: Detail::Bucket(BucketBackup { listing, objects: 0, read_objects: 0, left_out: 0, kept, exclusions: None }),
     }
 }
 

@@ -192,8 +192,15 @@ fn a_listed_backup_is_in_the_catalog_of_its_resource_and_of_no_other_kind() {
         let objects = store(&draft, "files.tar", &noise(1000)).await;
         assert_eq!(stored.load(Ordering::Relaxed), objects[0].stored_bytes);
         let fingerprint = ChangeDigest::of(b"a tree").unwrap();
-        let detail =
-            FilesBackup { archive: objects[0].name.clone(), files: 1, directories: 0, links: 0, skipped: 0, fingerprint };
+        let detail = FilesBackup {
+            archive: objects[0].name.clone(),
+            files: 1,
+            directories: 0,
+            links: 0,
+            skipped: 0,
+            fingerprint,
+            exclusions: None,
+        };
         let entry = draft.entry(objects.to_vec(), 1000, Detail::Files(detail));
         let listed = draft.list(entry).await.unwrap();
         assert_eq!(bench.repository.backups(&bench.resource).list().await.unwrap().records, std::slice::from_ref(&listed));
@@ -310,7 +317,15 @@ fn to_find_the_newest_backup_no_other_entry_is_read_unless_it_is_damaged() {
             let started_at = Timestamp::from_second(1_700_000_000 + second).unwrap();
             let draft = bench.draft(1000).await;
             let fingerprint = digest.clone();
-            let detail = FilesBackup { archive: String::new(), files: 0, directories: 0, links: 0, skipped: 0, fingerprint };
+            let detail = FilesBackup {
+                archive: String::new(),
+                files: 0,
+                directories: 0,
+                links: 0,
+                skipped: 0,
+                fingerprint,
+                exclusions: None,
+            };
             let id = BackupId::new(started_at, 7);
             let entry = BackupEntry { id, started_at, ..draft.entry(Vec::new(), 0, Detail::Files(detail)) };
             backups.put(&entry).await.unwrap();

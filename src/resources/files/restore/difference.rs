@@ -36,6 +36,10 @@ pub(super) struct Difference {
     pub filled: Vec<AnyPath>,
     /// Paths of the resource that were none when the backup was taken: what is there stays.
     pub beyond: Vec<AnyPath>,
+    /// What was left out of the backup when it was taken, and is not now: what there is of it stays.
+    pub left_out_then: Vec<String>,
+    /// Whether the backup records what was left out of it: otherwise nothing is removed.
+    pub is_recorded: bool,
     /// Whether owners can be given: only root can.
     pub owners: bool,
     /// Directories that become something else.
@@ -147,9 +151,14 @@ impl Difference {
         extra.iter().partition(|AnyPath(path)| self.replaced.iter().any(|directory| path.starts_with(directory)))
     }
 
+    /// Whether anything is removed because the backup does not have it.
+    pub(super) fn removes(&self) -> bool {
+        self.delete_extra && !self.extra.is_empty()
+    }
+
     /// Whether anything that is there would be another afterwards, or gone.
     pub(super) fn touches_what_is_there(&self) -> bool {
-        self.changed > 0 || self.delete_extra && !self.extra.is_empty()
+        self.changed > 0 || self.removes()
     }
 }
 
@@ -168,10 +177,10 @@ impl fmt::Display for Difference {
             writeln!(f, "  and {} more", self.added + self.changed - named)?;
         }
         for path in &self.extra {
-            let fate = if self.delete_extra {
-                "not in the backup: will be removed"
-            } else {
-                "not in the backup: stays; --delete-extra removes it"
+            let fate = match (self.delete_extra, self.is_recorded) {
+                (true, _) => "not in the backup: will be removed",
+                (false, true) => "not in the backup: stays; --delete-extra removes it",
+                (false, false) => "not in the backup: stays; the backup does not record whether it was left out",
             };
             writeln!(f, "- {path} ({fate})")?;
         }
@@ -186,6 +195,9 @@ impl fmt::Display for Difference {
         }
         for path in &self.beyond {
             writeln!(f, "- {path} (no path of the resource when the backup was taken: what the backup has nothing of stays)")?;
+        }
+        if self.delete_extra && !self.left_out_then.is_empty() {
+            writeln!(f, "- {} was left out when the backup was taken: what there is of it stays", self.left_out_then.join(", "))?;
         }
         let Self { added, changed, unchanged, .. } = self;
         let extra = self.extra.len() + self.occupied.len();
