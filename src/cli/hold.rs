@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Context, Failure, Outcome, exit};
 use crate::config::Config;
+use crate::operations::expire;
 use crate::repository::{BackupId, Backups, Hold, Repository, ResourceName};
 use crate::resources::postgres::restore::target::parse_time;
 use crate::sys::{clock, host};
@@ -52,10 +53,7 @@ pub(super) async fn hold(context: &Context, options: &HoldOptions) -> Outcome {
         return Err(Failure::new("--until lies in the past").with_hint(Some("'holdfast release' ends a hold now")));
     }
     let hold = Hold { id: id.clone(), until: *until, reason: reason.clone(), made_at: clock::now(), made_on: host::name() };
-    backups.hold(&hold).await?;
-    // Retention takes a backup off the catalog and then looks for holds; in this order one of the two sees the other.
-    if !backups.is_listed(id).await? {
-        backups.release(id).await?;
+    if !expire::hold(&repository, backups.resource(), &hold).await? {
         return Err(gone(id));
     }
     let held = Held { resource: backups.resource().clone(), hold };

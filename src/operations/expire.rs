@@ -6,7 +6,8 @@
 //! Invariants: what is listed restores. So the catalog entry goes first, then, once nobody has begun to use the backup meanwhile, its
 //! content. WAL goes when no listed backup needs it any more, oldest first, after a horizon was recorded: what is missing below it was removed,
 //! and is not the end. A process killed anywhere leaves only what the next run collects. Whoever reads or writes a backup takes a lease and then looks
-//! at the catalog; this looks at the leases after it has changed the catalog: one of the two sees the other.
+//! at the catalog; this looks at the leases after it has changed the catalog: one of the two sees the other. Nobody holds a backup while one is
+//! taken off the catalog (`hold`).
 
 mod backups;
 mod carry_out;
@@ -14,6 +15,7 @@ mod error;
 mod facts;
 mod garbage;
 mod gather;
+mod hold;
 mod lineage;
 mod measure;
 mod plan;
@@ -24,6 +26,7 @@ mod wal;
 pub use carry_out::{Progress, Removed, Report, expire, plan_only};
 pub use error::{Error, Result};
 pub use facts::{BaseBackup, Candidate, Facts, LineageFacts, Rules};
+pub use hold::hold;
 pub use plan::{Decision, ExpirePlan, WalDecision, decide};
 pub use wal::{Need, WalNeeds};
 

@@ -10,13 +10,14 @@ use super::error::{Error, Result};
 use super::facts::{Facts, Rules};
 use super::garbage::{self, Shared};
 use super::gather::{archive_of, gather};
+use super::hold::{give_back, take_catalog};
 use super::measure::{Doomed, Goes, measure, measure_one};
 use super::plan::{ExpirePlan, WalDecision, decide};
 use super::protection::{Protection, break_dead, in_force};
 use crate::pg::Lsn;
 use crate::repository::{
-    self, Acquired, BackupEntry, BackupId, Detail, HeldLease, Horizon, LeaseName, Needed, Protects, Repository, ResourceName,
-    StoreClock, Terms, WalArchive,
+    self, Acquired, BackupEntry, BackupId, Detail, HeldLease, Horizon, Lease, LeaseName, Needed, Protects, Repository,
+    ResourceName, StoreClock, Terms, WalArchive,
 };
 use crate::storage::Failure;
 use crate::sys::clock;
@@ -171,13 +172,17 @@ impl Run<'_> {
         if self.is_stopped() || self.protection(clock).await?.covers(id) {
             return Ok(());
         }
-        let backups = self.repository.backups(self.resource);
-        let Some(entry) = backups.get(id).await? else { return Ok(()) };
-        self.record_replaced(&entry).await?;
-        backups.unlist(id).await?;
-        if self.protection(clock).await?.covers(id) {
-            tracing::info!("backup {id} of {} is listed again: somebody has begun to use it", self.resource);
-            backups.put(&entry).await?;
+        let mut lease = match take_catalog(self.repository, self.resource, "taking a backup off the catalog", self.stop).await? {
+            Acquired::Ours(lease) => lease,
+            Acquired::Held(other) => {
+                let (resource, holder) = (self.resource, &other.record.holder);
+                tracing::info!("backup {id} of {resource} stays until the next run: {holder} is at the catalog");
+                return Ok(());
+            }
+        };
+        let unlisted = self.unlist(id, clock, &mut lease).await;
+        give_back(lease).await;
+        if !unlisted? {
             return Ok(());
         }
         self.progress.send_modify(|progress| progress.removed.backups += 1);
@@ -186,6 +191,25 @@ impl Run<'_> {
             true => Ok(()),
             false => self.remove_content(id, clock).await,
         }
+    }
+
+    /// Takes a backup off the catalog, unless it is held or in use: whether that was done.
+    async fn unlist(&self, id: &BackupId, clock: &StoreClock, lease: &mut Lease) -> Result<bool> {
+        if self.protection(clock).await?.covers(id) {
+            return Ok(false);
+        }
+        let backups = self.repository.backups(self.resource);
+        let Some(entry) = backups.get(id).await? else { return Ok(false) };
+        self.record_replaced(&entry).await?;
+        // Where this process stood still since it looked, somebody may have come to hold the backup.
+        lease.renew().await?;
+        backups.unlist(id).await?;
+        if self.protection(clock).await?.covers(id) {
+            tracing::info!("backup {id} of {} is listed again: somebody has begun to use it", self.resource);
+            backups.put(&entry).await?;
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// Records that a base backup of its timeline has had its time: from then on WAL may go, also in a run after a kill. Up to where is

@@ -28,7 +28,7 @@ use crate::storage::{Failure, FileStore, Store};
 use crate::sys::clock;
 
 pub(super) struct Bench {
-    folder: tempfile::TempDir,
+    pub(super) folder: tempfile::TempDir,
     pub(super) faulty: Faulty,
     pub(super) repository: Repository,
     pub(super) resource: ResourceName,
@@ -41,7 +41,7 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::over(|faulty| Arc::new(faulty)).await
     }
 
@@ -134,7 +134,7 @@ impl Bench {
         expire(&self.repository, &self.resource, &rules(last), &progress, &CancellationToken::new()).await
     }
 
-    async fn listed(&self) -> BTreeSet<BackupId> {
+    pub(super) async fn listed(&self) -> BTreeSet<BackupId> {
         self.backups.list().await.unwrap().records.into_iter().map(|entry| entry.id).collect()
     }
 
@@ -177,7 +177,7 @@ impl Bench {
     }
 
     /// Makes every lease look as if it had not been renewed for an hour.
-    fn age_leases(&self) {
+    pub(super) fn age_leases(&self) {
         let mut folders = vec![self.folder.path().join("postgres/main/leases")];
         while let Some(folder) = folders.pop() {
             for path in std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()) {
