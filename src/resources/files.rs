@@ -11,6 +11,7 @@ mod error;
 mod resource;
 mod restore;
 mod tar;
+mod verify;
 mod walk;
 mod watch;
 

@@ -8,7 +8,7 @@ use super::archive::{Archiver, Tally};
 use super::error::{Error, Result as FilesResult};
 use super::restore::{self, RestoreRequest};
 use super::walk::{Denied, Survey, bare_links, survey};
-use super::watch;
+use super::{verify, watch};
 use crate::codec::{ChangeDigest, Hash};
 use crate::config::Files;
 use crate::repository::{BackupEntry, BackupId, Detail, Draft, FilesBackup, ObjectWriter, ResourceName, WriteLimits};
@@ -126,9 +126,7 @@ impl Resource for Trees {
     }
 
     async fn verify(&self, run: &Run, backup: &BackupEntry) -> Result<Verified> {
-        let mut verified = Verified::begin(backup);
-        verified.read_all(run, backup).await?;
-        Ok(verified)
+        verify::verify(run, backup).await
     }
 
     async fn plan_restore(&self, run: &Run, backup: &BackupEntry, wanted: &WantedRestore) -> Result<Box<dyn RestorePlan>> {

@@ -108,10 +108,10 @@ async fn open(run: &Run, backup: &BackupEntry) -> Result<(String, Archive<Cancel
     Ok((key, Archive::new(source)))
 }
 
-type Source = Box<dyn Read + Send>;
+pub(super) type Source = Box<dyn Read + Send>;
 
 /// Content as something that a thread which may block can read.
-fn blocking_reader(content: Content) -> Source {
+pub(super) fn blocking_reader(content: Content) -> Source {
     Box::new(SyncIoBridge::new(StreamReader::new(content.map_err(io::Error::other))))
 }
 
