@@ -58,6 +58,20 @@ fn a_database_comes_back_from_the_directory_format() {
 }
 
 #[test]
+fn a_dump_in_the_directory_format_is_restored_to_files_when_they_are_on_disk() {
+    let spool = pg_fixtures::Scratch::new();
+    let site = Site::new(&Installation::newest(), &format!("format = \"directory\"\nspool = \"{}\"", spool.path().display()));
+    site.backup();
+    let to = |name: &str| site.scratch.path().join(name).display().to_string();
+    let mut restore = site.command(&["restore", "dump/app", "--to", &to("first")]);
+    let failed = restore.env("HOLDFAST_FAIL_POINTS", "sync.before first/toc.dat 0 fail").output().expect("run it");
+    let said = text(&failed.stderr);
+    assert!(!failed.status.success() && said.contains("cannot sync") && said.contains("toc.dat"), "{said}");
+    let said = site.run(&["restore", "dump/app", "--to", &to("second")]);
+    assert!(said.contains("restored to") && std::path::Path::new(&to("second")).join("toc.dat").exists(), "{said}");
+}
+
+#[test]
 fn nothing_lies_in_the_repository_in_the_clear() {
     let site = Site::new(&Installation::newest(), "");
     site.backup();

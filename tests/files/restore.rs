@@ -73,6 +73,23 @@ fn an_older_backup_and_a_single_file_can_be_restored() {
 }
 
 #[test]
+fn folders_on_the_way_to_a_file_are_brought_to_disk() {
+    let site = Site::new("");
+    let file = site.write("way/deep/file", "content");
+    site.backup();
+    let (to, tree) = site.target("restored");
+    let only = file.display().to_string();
+    let restore = ["restore", "files/tree", "--to", to.as_str(), "--only", only.as_str()];
+    let mut command = site.command(&restore);
+    let failed = command.env("HOLDFAST_FAIL_POINTS", "folder.before way 0 fail").output().expect("run it");
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(!failed.status.success() && said.contains("way"), "{said}");
+    assert!(!tree.join("way/deep").exists(), "nothing is written into a folder whose name is not on disk");
+    site.run(&restore);
+    assert_eq!(fs::read_to_string(tree.join("way/deep/file")).expect("a file"), "content");
+}
+
+#[test]
 fn a_slash_at_the_end_of_a_path_or_a_second_one_in_it_means_nothing() {
     let site = Site::new("");
     let configuration = site.scratch.path().join("holdfast.toml");

@@ -14,6 +14,8 @@ use crate::config;
 use crate::pg::tar::{END, Event, Kind, Member, TarParser};
 use crate::repository::{Content, ObjectWriter};
 use crate::resources::Progress;
+use crate::sys::durable::{parent_of, sync_folder};
+use crate::sys::fail_point;
 use crate::sys::scratch::ScratchDirectory;
 
 /// The directory that `pg_dump` makes itself.
@@ -106,6 +108,18 @@ pub(super) async fn unpack(mut content: Content, to: &Path, progress: &Progress)
         }
     }
     Ok(parser.finish()?)
+}
+
+/// Brings a directory of files that was unpacked to disk: a backup may be all that there is of it elsewhere. Blocks.
+pub(super) fn sync(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory).map_err(Error::file("read", directory))? {
+        let path = entry.map_err(Error::file("read", directory))?.path();
+        fail_point::reach("sync.before", || path.display().to_string()).map_err(Error::file("sync", &path))?;
+        File::open(&path).and_then(|file| file.sync_all()).map_err(Error::file("sync", &path))?;
+    }
+    sync_folder(directory).map_err(Error::file("sync", directory))?;
+    let parent = parent_of(directory);
+    sync_folder(parent).map_err(Error::file("sync", parent))
 }
 
 struct Unpacking {

@@ -76,6 +76,9 @@ impl FilePlan {
             DumpFormat::Directory => {
                 let content = open(run, backup, &detail.archive).await?;
                 directory::unpack(content, &self.path, &run.progress).await?;
+                let path = self.path.clone();
+                let synced = tokio::task::spawn_blocking(move || directory::sync(&path)).await;
+                synced.map_err(|panic| Error::Interrupted(panic.to_string()))??;
             }
         }
         if let (Some(path), Some(name)) = (&self.globals, &detail.globals) {

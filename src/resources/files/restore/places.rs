@@ -1,7 +1,6 @@
 //! Where each member of an archive goes. Below its base no link is followed, whatever the archive or the directory holds.
 
 use std::ffi::{CString, OsStr};
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -10,16 +9,22 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::fsync;
 
 use crate::config::Files;
 use crate::repository::ResourceName;
 use crate::resources::files::archive::stored_path;
 use crate::resources::files::error::{Error, Result};
+use crate::sys::durable::create_folders;
+use crate::sys::fail_point;
 
 /// How a folder is opened on the way: never through a link.
 const STEP: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 /// New folders, until they get their own modes.
 const NEW_FOLDER: Mode = Mode::S_IRWXU;
+
+/// Folders above everything that a backup has, before the umask.
+const BASE_MODE: u32 = 0o777;
 
 /// Where members go.
 #[derive(Debug, Clone)]
@@ -135,7 +140,7 @@ impl Places {
 
     fn folder(&self, base: &Path, names: &[&[u8]], create: bool) -> Result<Option<OwnedFd>> {
         if create {
-            fs::create_dir_all(base).map_err(Error::file("create", base))?;
+            create_folders(base, BASE_MODE).map_err(Error::file("create", base))?;
         }
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut folder = match open(base, flags, Mode::empty()) {
@@ -164,10 +169,22 @@ fn step(folder: &OwnedFd, name: &[u8], create: bool) -> nix::Result<Option<Owned
         Ok(next) => Ok(Some(next)),
         Err(Errno::ENOENT) if create => {
             mkdirat(folder.as_fd(), name, NEW_FOLDER)?;
+            // A folder on the way is no member that is written: nobody else brings its name to disk.
+            sync(folder, name)?;
             openat(folder.as_fd(), name, STEP, Mode::empty()).map(Some)
         }
         Err(Errno::ENOENT) => Ok(None),
         Err(errno) => Err(errno),
+    }
+}
+
+/// Brings the new name of a folder to disk.
+fn sync(folder: &OwnedFd, name: &OsStr) -> nix::Result<()> {
+    fail_point::reach("folder.before", || name.display().to_string()).map_err(|_| Errno::EIO)?;
+    match fsync(folder.as_fd()) {
+        // Some network and FUSE file systems cannot sync a folder: they have nothing to sync.
+        Err(Errno::EINVAL) => Ok(()),
+        synced => synced,
     }
 }
 
