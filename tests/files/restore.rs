@@ -3,8 +3,10 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
-use pg_fixtures::ServerUser;
+use pg_fixtures::{ServerUser, poll};
 
 use super::site::{Site, below, mode, output, portrait};
 
@@ -314,6 +316,31 @@ fn a_directory_where_the_backup_has_a_file_gives_way_when_all_that_is_in_it_may_
     assert!(said.contains("2 removed"), "{said}");
     let now = [&file, &other].map(|path| fs::read_to_string(path).expect("a file"));
     assert_eq!(now, ["file", "other"]);
+}
+
+#[test]
+fn what_has_changed_since_the_plan_is_left_and_spoken_of() {
+    let site = Site::new("");
+    let [file, other] = ["file", "other"].map(|name| site.write(name, "as it was"));
+    // A further name of what is left would be one of what the backup does not have.
+    let further = site.tree.join("further");
+    fs::hard_link(&file, &further).expect("link");
+    site.backup();
+    fs::remove_file(&further).expect("remove a file");
+    [&file, &other, &further].iter().for_each(|path| fs::write(path, "changed").expect("change a file"));
+    let mut restore = site.command(&["restore", "files/tree", "--apply"]);
+    restore.env("HOLDFAST_FAIL_POINTS", "name.before tree/file 0 wait:3000").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let restore = restore.spawn().expect("run it");
+    let has_draft = || below(&site.tree).iter().any(|path| path.to_string_lossy().contains(".holdfast-"));
+    poll::until(Duration::from_secs(30), "it is about to be replaced", has_draft);
+    fs::write(&file, "somebody works on it").expect("change a file");
+    let output = restore.wait_with_output().expect("wait for it");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("file: it has changed since the plan was made") && said.contains("1 written"), "{said}");
+    let now = [&file, &further, &other].map(|path| fs::read_to_string(path).expect("a file"));
+    assert_eq!(now, ["somebody works on it", "changed", "as it was"]);
+    assert!(!has_draft());
 }
 
 #[test]

@@ -110,7 +110,7 @@ pub(super) async fn unpack(mut content: Content, to: &Path, progress: &Progress)
     Ok(parser.finish()?)
 }
 
-/// Brings a directory of files that was unpacked to disk: a backup may be all that there is of it elsewhere. Blocks.
+/// Brings a directory that was unpacked to disk, with its files: what is said to be restored outlives a power cut. Blocks.
 pub(super) fn sync(directory: &Path) -> Result<()> {
     for entry in fs::read_dir(directory).map_err(Error::file("read", directory))? {
         let path = entry.map_err(Error::file("read", directory))?.path();

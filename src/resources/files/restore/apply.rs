@@ -1,7 +1,7 @@
 //! Carrying out a difference: each file is written beside its place, synced, and renamed over what is there.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -18,7 +18,7 @@ use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchownat, linkat, symlin
 use serde::Serialize;
 
 use super::compare::{is_directory, status};
-use super::difference::{AnyPath, Difference, PathMark};
+use super::difference::{AnyPath, Difference, PathMark, Seen};
 use super::draft::draft_name;
 use super::places::{Place, Places};
 use crate::resources::files::attributes::{beside, write_attributes};
@@ -35,6 +35,16 @@ pub(super) struct Applied {
     removed: u64,
     /// What was to be removed, and stays.
     left: Vec<AnyPath>,
+    /// What was to be replaced, and stays because it has changed since the plan was made.
+    changed: Vec<AnyPath>,
+}
+
+impl Applied {
+    /// Takes note of what was written, or left as it is.
+    fn take(&mut self, left: Option<AnyPath>) {
+        self.written += u64::from(left.is_none());
+        self.changed.extend(left);
+    }
 }
 
 impl fmt::Display for Applied {
@@ -42,7 +52,10 @@ impl fmt::Display for Applied {
         write!(f, "restored: {} written, {} removed", self.written, self.removed)?;
         self.left.iter().try_for_each(|path| {
             write!(f, "\nleft {path}: it holds something that backups leave out, or something came in the way meanwhile")
-        })
+        })?;
+        let mut changed = self.changed.iter();
+        changed
+            .try_for_each(|path| write!(f, "\nleft {path}: it has changed since the plan was made; restore it again to see how"))
     }
 }
 
@@ -59,7 +72,8 @@ pub(super) fn apply<R: Read>(
 ) -> Result<Applied> {
     let (inside, rest) = difference.removed();
     let owners = difference.owners;
-    let mut work = Work { places, owners, inside, removed: Cell::new(0), folders: HashMap::new(), directories: Vec::new() };
+    let (folders, directories, ours, left) = (HashMap::new(), Vec::new(), HashSet::new(), HashSet::new());
+    let mut work = Work { places, owners, inside, removed: Cell::new(0), folders, directories, ours, left };
     let mut applied = Applied::default();
     remove_drafts(&work.places, &difference.drafts)?;
     let done = carry_out(&mut work, object, archive, again, difference, &mut applied);
@@ -83,16 +97,15 @@ fn carry_out<R: Read>(
         if is_alone {
             continue;
         }
-        if difference.write.contains(&PathMark::of(&member.path)) {
-            work.write(object, &mut archive, member)?;
-            applied.written += 1;
+        if let Some(seen) = difference.write.get(&PathMark::of(&member.path)) {
+            applied.take(work.write(object, &mut archive, member, *seen)?);
         } else if member.kind == Kind::Directory && work.places.wants(&member.path) {
             work.directories.push(member);
         }
     }
     archive.finish().map_err(Error::archive(object))?;
     if let Some(archive) = again {
-        applied.written += work.write_alone(object, archive, difference)?;
+        work.write_alone(object, archive, difference, applied)?;
     }
     if difference.delete_extra {
         applied.left.extend_from_slice(&difference.occupied);
@@ -148,64 +161,84 @@ struct Work<'a> {
     folders: HashMap<PathBuf, OwnedFd>,
     /// Directories, which get their modes and times when everything in them is written.
     directories: Vec<Member>,
+    /// What was written: a member that is in the archive twice finds what this restore has put there.
+    ours: HashSet<PathMark>,
+    /// What was to be written, and was left as it is.
+    left: HashSet<PathMark>,
 }
 
 /// How many folders are kept open.
 const FOLDERS_MAX: usize = 100;
 
 impl Work<'_> {
-    fn write<R: Read>(&mut self, object: &str, archive: &mut Archive<R>, member: Member) -> Result<()> {
+    /// Writes a member, unless what is in its place is not what was `seen` there; the path of what was left then.
+    fn write<R: Read>(&mut self, object: &str, archive: &mut Archive<R>, member: Member, seen: Seen) -> Result<Option<AnyPath>> {
+        let mark = PathMark::of(&member.path);
         let place = self.places.find(&member.path, true)?;
         let Some(folder) = &place.folder else { return Err(Error::InTheWay(place.path)) };
-        match &member.kind {
-            Kind::Directory => self.directory(folder, &place)?,
-            Kind::File => self.file(object, archive, &member, folder, &place)?,
+        let seen = (!self.ours.contains(&mark)).then_some(seen);
+        let done = match &member.kind {
+            Kind::Directory => self.directory(folder, &place, seen)?,
+            Kind::File => self.file(object, archive, &member, folder, &place, seen)?,
             Kind::Symlink(target) => {
                 let target = std::ffi::OsStr::from_bytes(target);
-                self.replace(folder, &place, |name| {
+                self.replace(folder, &place, seen, |name| {
                     symlinkat(target, folder.as_fd(), name)?;
                     self.own_link(folder, name, &member)
-                })?;
+                })?
             }
+            // It would be a name of what the backup does not have.
+            Kind::HardLink(first) if self.left.contains(&PathMark::of(first)) => false,
             Kind::HardLink(first) => {
                 let first = self.places.find(first, true)?;
                 let Some(of) = &first.folder else { return Err(Error::InTheWay(first.path)) };
-                self.replace(folder, &place, |name| {
+                self.replace(folder, &place, seen, |name| {
                     linkat(of.as_fd(), first.name.as_c_str(), folder.as_fd(), name, LinkatFlags::empty())
-                })?;
+                })?
             }
+        };
+        if !done {
+            self.left.insert(mark);
+            return Ok(Some(AnyPath(place.path)));
         }
+        self.ours.insert(mark);
         self.changed(place)?;
         if member.kind == Kind::Directory {
             self.directories.push(member);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Writes the further names of files whose first names are not wanted.
-    fn write_alone<R: Read>(&mut self, object: &str, mut archive: Archive<R>, difference: &Difference) -> Result<u64> {
-        let mut written = 0;
+    fn write_alone<R: Read>(
+        &mut self,
+        object: &str,
+        mut archive: Archive<R>,
+        difference: &Difference,
+        applied: &mut Applied,
+    ) -> Result<()> {
         while let Some(member) = archive.next_member().map_err(Error::archive(object))? {
             for stand_in in difference.stand_ins(&member) {
-                if difference.write.contains(&PathMark::of(&stand_in.path)) {
-                    self.write(object, &mut archive, stand_in)?;
-                    written += 1;
+                if let Some(seen) = difference.write.get(&PathMark::of(&stand_in.path)) {
+                    applied.take(self.write(object, &mut archive, stand_in, *seen)?);
                 }
             }
         }
-        archive.finish().map_err(Error::archive(object))?;
-        Ok(written)
+        archive.finish().map_err(Error::archive(object))
     }
 
     /// Makes a directory, in place of anything that is none.
-    fn directory(&self, folder: &OwnedFd, place: &Place) -> Result<()> {
+    fn directory(&self, folder: &OwnedFd, place: &Place, seen: Option<Seen>) -> Result<bool> {
         match status(place)?.map(|status| is_directory(&status)) {
-            Some(true) => return Ok(()),
+            Some(true) => return Ok(true),
+            // What is to be in the directory has no place then.
+            Some(false) if has_changed(place, seen)? => return Err(Error::InTheWay(place.path.clone())),
             Some(false) => unlinkat(folder.as_fd(), place.name.as_c_str(), UnlinkatFlags::NoRemoveDir)
                 .map_err(Error::errno("remove", &place.path))?,
             None => {}
         }
-        mkdirat(folder.as_fd(), place.name.as_c_str(), Mode::S_IRWXU).map_err(Error::errno("create", &place.path))
+        let made = mkdirat(folder.as_fd(), place.name.as_c_str(), Mode::S_IRWXU);
+        made.map(|()| true).map_err(Error::errno("create", &place.path))
     }
 
     fn file<R: Read>(
@@ -215,7 +248,8 @@ impl Work<'_> {
         member: &Member,
         folder: &OwnedFd,
         place: &Place,
-    ) -> Result<()> {
+        seen: Option<Seen>,
+    ) -> Result<bool> {
         let name = draft_name();
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let created = openat(folder.as_fd(), name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR);
@@ -226,24 +260,35 @@ impl Work<'_> {
             self.dress(file.as_fd(), &beside(folder, &cstring(&name)), &place.path, member)?;
             file.sync_all().map_err(Error::file("sync", &place.path))?;
             fail_point::reach("name.before", || place.path.display().to_string()).map_err(Error::file("name", &place.path))?;
-            self.rename(folder, &name, place)
+            self.rename(folder, &name, place, seen)
         });
-        if done.is_err() {
+        if !matches!(done, Ok(true)) {
             discard(folder, &name, &place.path);
         }
         done
     }
 
     /// Makes something beside its place and renames it over what is there.
-    fn replace(&self, folder: &OwnedFd, place: &Place, make: impl FnOnce(&str) -> nix::Result<()>) -> Result<()> {
+    fn replace(
+        &self,
+        folder: &OwnedFd,
+        place: &Place,
+        seen: Option<Seen>,
+        make: impl FnOnce(&str) -> nix::Result<()>,
+    ) -> Result<bool> {
         let name = draft_name();
-        let made = make(&name).map_err(Error::errno("create", &place.path)).and_then(|()| self.rename(folder, &name, place));
+        let made = make(&name).map_err(Error::errno("create", &place.path));
+        let made = made.and_then(|()| self.rename(folder, &name, place, seen));
         // Renaming one name of a file over another one leaves both: the draft is removed in any case.
         discard(folder, &name, &place.path);
         made
     }
 
-    fn rename(&self, folder: &OwnedFd, name: &str, place: &Place) -> Result<()> {
+    /// Gives a draft its name, unless what has that name by now is not what was seen: whether it did.
+    fn rename(&self, folder: &OwnedFd, name: &str, place: &Place, seen: Option<Seen>) -> Result<bool> {
+        if has_changed(place, seen)? {
+            return Ok(false);
+        }
         let rename = || renameat(folder.as_fd(), name, folder.as_fd(), place.name.as_c_str());
         match rename() {
             // A directory gives way only if it is empty.
@@ -251,9 +296,9 @@ impl Work<'_> {
                 self.empty(&place.path)?;
                 unlinkat(folder.as_fd(), place.name.as_c_str(), UnlinkatFlags::RemoveDir)
                     .map_err(Error::errno("replace", &place.path))?;
-                rename().map_err(Error::errno("replace", &place.path))
+                rename().map(|()| true).map_err(Error::errno("replace", &place.path))
             }
-            other => other.map_err(Error::errno("replace", &place.path)),
+            other => other.map(|()| true).map_err(Error::errno("replace", &place.path)),
         }
     }
 
@@ -338,6 +383,12 @@ impl Work<'_> {
     }
 }
 
+/// Whether what is at a place is neither what was seen there nor, where nothing is said of that, what this restore has put there.
+fn has_changed(place: &Place, seen: Option<Seen>) -> Result<bool> {
+    let Some(seen) = seen else { return Ok(false) };
+    Ok(!Seen::of(status(place)?.as_ref()).is_gone_or(seen))
+}
+
 /// Opens a directory, whatever its mode, to change what it is like; `None` where there is none.
 fn open_directory(folder: &OwnedFd, place: &Place) -> Result<Option<OwnedFd>> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -368,86 +419,4 @@ fn cstring(name: &str) -> std::ffi::CString {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{MetadataExt, symlink};
-
-    use super::*;
-
-    /// A tree that is restored to a directory.
-    fn places(to: &Path) -> Places {
-        let section: crate::config::Files = toml::from_str("paths = [\"/tree\"]").expect("a section");
-        let resource = "files/a".parse().expect("a name");
-        Places::new(&resource, &section, Some(to), &[]).expect("places")
-    }
-
-    fn work(places: Places) -> Work<'static> {
-        Work {
-            places,
-            owners: false,
-            inside: Vec::new(),
-            removed: Cell::new(0),
-            folders: HashMap::new(),
-            directories: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn no_link_that_came_meanwhile_leads_a_removal_elsewhere() {
-        let scratch = tempfile::tempdir().expect("a directory");
-        let [to, outside] = ["to", "outside"].map(|name| scratch.path().join(name));
-        for directory in [&to.join("tree"), &outside] {
-            fs::create_dir_all(directory).expect("create a directory");
-        }
-        for file in [&to.join("tree/other"), &outside.join("file")] {
-            fs::write(file, "").expect("write a file");
-        }
-        // When it was looked at, this was a directory.
-        symlink(&outside, to.join("tree/sub")).expect("link");
-        let extra = ["tree/other", "tree/sub", "tree/sub/file"].map(|name| AnyPath(to.join(name)));
-        let mut applied = Applied::default();
-        remove(&places(&to), &extra.iter().collect::<Vec<_>>(), &mut applied).expect("remove");
-        assert!(outside.join("file").exists(), "it is no part of the tree");
-        assert_eq!((applied.removed, applied.left), (2, vec![extra[2].clone()]));
-        assert!(fs::read_dir(to.join("tree")).expect("a directory").next().is_none());
-    }
-
-    #[test]
-    fn no_link_in_the_place_of_a_draft_gives_its_mode_and_time_to_something_else() {
-        let scratch = tempfile::tempdir().expect("a directory");
-        let [draft, victim] = ["draft", "victim"].map(|name| scratch.path().join(name));
-        fs::write(&victim, "").expect("write a file");
-        let before = fs::metadata(&victim).expect("look at a file");
-        let file = File::create(&draft).expect("create a file");
-        fs::remove_file(&draft).expect("remove a file");
-        symlink(&victim, &draft).expect("link");
-        let member = Member {
-            path: b"tree/draft".to_vec(),
-            kind: Kind::File,
-            mode: 0o4755,
-            uid: 0,
-            gid: 0,
-            user: String::new(),
-            group: String::new(),
-            modified: (1, 0),
-            size: 0,
-            attributes: Vec::new(),
-            data: None,
-        };
-        work(places(scratch.path())).dress(file.as_fd(), &draft, &draft, &member).expect("dress");
-        let after = fs::metadata(&victim).expect("look at a file");
-        assert_eq!((after.mode(), after.mtime()), (before.mode(), before.mtime()));
-        let dressed = file.metadata().expect("look at a file");
-        assert_eq!((dressed.mode() & 0o7777, dressed.mtime()), (0o4755, 1));
-    }
-
-    #[test]
-    fn no_link_in_the_place_of_a_directory_gives_its_mode_to_something_else() {
-        let scratch = tempfile::tempdir().expect("a directory");
-        let [tree, victim] = ["tree", "victim"].map(|name| scratch.path().join(name));
-        fs::create_dir(&victim).expect("create a directory");
-        symlink(&victim, &tree).expect("link");
-        let place = places(scratch.path()).find(b"tree", false).expect("a place");
-        let folder = place.folder.as_ref().expect("a folder");
-        assert!(matches!(open_directory(folder, &place), Err(Error::InTheWay(path)) if path == tree));
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::unistd::geteuid;
 use similar::TextDiff;
 
-use super::difference::{AnyPath, Change, Difference, PathMark};
+use super::difference::{AnyPath, Change, Difference, PathMark, Seen};
 use super::draft::is_abandoned;
 use super::places::{Place, Places, absent, is_at_or_below};
 use crate::config::Files;
@@ -85,7 +85,7 @@ impl Comparing<'_> {
             return Ok(());
         };
         // A file is written as a new one: what is a name of the file before would stay one.
-        let renewed = matches!(&member.kind, Kind::HardLink(first) if self.difference.write.contains(&PathMark::of(first)));
+        let renewed = matches!(&member.kind, Kind::HardLink(first) if self.difference.write.contains_key(&PathMark::of(first)));
         let comparison = Comparison { place: &place, member, status, owners: self.difference.owners, renewed };
         let (mut what, text) = comparison.run(self.object, archive, self.places, self.difference.has_room())?;
         if member.kind != Kind::Directory && is_directory(&status) {
@@ -96,7 +96,10 @@ impl Comparing<'_> {
         }
         match what.is_empty() {
             true => self.difference.unchanged += 1,
-            false => self.difference.change(mark, Change { path: AnyPath(place.path), what, text }),
+            false => {
+                let change = Change { path: AnyPath(place.path), what, text };
+                self.difference.change(mark, Seen::of(Some(&status)), change);
+            }
         }
         Ok(())
     }

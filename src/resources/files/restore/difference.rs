@@ -5,8 +5,11 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::{FileStat, SFlag};
 use serde::{Serialize, Serializer};
 
+use super::compare::is_directory;
+use crate::codec::Hasher;
 use crate::repository::EntryPath;
 use crate::resources::files::tar::{Kind, Member};
 
@@ -45,9 +48,9 @@ pub(super) struct Difference {
     /// Directories that become something else.
     #[serde(skip)]
     pub replaced: Vec<PathBuf>,
-    /// The members that have to be written.
+    /// The members that have to be written, and what is there in their places.
     #[serde(skip)]
-    pub write: HashSet<PathMark>,
+    pub write: HashMap<PathMark, Seen>,
     /// All members.
     #[serde(skip)]
     pub all: HashSet<PathMark>,
@@ -68,6 +71,31 @@ impl PathMark {
     pub(super) fn of(path: &[u8]) -> Self {
         let hash = crate::codec::Hash::of(path);
         Self(hash.0.first_chunk().copied().unwrap_or_default())
+    }
+}
+
+/// What was found at a place, in eight bytes: whether it was changed since shows in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen([u8; 8]);
+
+impl Seen {
+    /// Nothing is there.
+    pub(super) const NOTHING: Self = Self([0; 8]);
+
+    pub(super) fn of(status: Option<&FileStat>) -> Self {
+        let Some(status) = status else { return Self::NOTHING };
+        // A directory changes with what is restored into it. That a file has one name less changes none of these.
+        let own = if is_directory(status) { [0; 3] } else { [status.st_size, status.st_mtime, status.st_mtime_nsec] };
+        let mut hash = Hasher::new();
+        hash.update(&(status.st_mode & SFlag::S_IFMT.bits()).to_le_bytes());
+        [status.st_dev, status.st_ino].iter().for_each(|number| hash.update(&number.to_le_bytes()));
+        own.iter().for_each(|number| hash.update(&number.to_le_bytes()));
+        Self(hash.finish().0.first_chunk().copied().unwrap_or_default())
+    }
+
+    /// Whether nothing is there any more, or what was there `before`: then nothing is lost that was not spoken of.
+    pub(super) fn is_gone_or(self, before: Self) -> bool {
+        self == Self::NOTHING || self == before
     }
 }
 
@@ -124,17 +152,17 @@ impl Difference {
     /// Takes note of a member that is not there.
     pub(super) fn add(&mut self, mark: PathMark, path: PathBuf) {
         self.added += 1;
-        self.note(mark, Change { path: AnyPath(path), what: vec!["added".to_owned()], text: None });
+        self.note(mark, Seen::NOTHING, Change { path: AnyPath(path), what: vec!["added".to_owned()], text: None });
     }
 
-    /// Takes note of a member that differs.
-    pub(super) fn change(&mut self, mark: PathMark, change: Change) {
+    /// Takes note of a member that differs from what was found in its place.
+    pub(super) fn change(&mut self, mark: PathMark, found: Seen, change: Change) {
         self.changed += 1;
-        self.note(mark, change);
+        self.note(mark, found, change);
     }
 
-    fn note(&mut self, mark: PathMark, change: Change) {
-        self.write.insert(mark);
+    fn note(&mut self, mark: PathMark, found: Seen, change: Change) {
+        self.write.insert(mark, found);
         if self.changes.len() < NAMED_MAX {
             self.changes.push(change);
         }
