@@ -49,6 +49,7 @@ pub use wal::{Lineage, NewLineage, Slice, StoredWal, WalAbout, WalArchive, WalOb
 
 use crate::codec::{Compression, Hash, Header, OUTLINE_BYTES, Outline, Reveal, encrypt_envelope, open_any, outline, seal};
 use crate::storage::ObjectKey;
+use crate::storage::probe::is_probe;
 use crate::storage::{Put, Store};
 use crate::sys::buffer::into_bytes;
 
@@ -103,6 +104,14 @@ impl Repository {
     #[must_use]
     pub fn with_encryption(self, encryption: Encryption) -> Self {
         Self { encryption, ..self }
+    }
+
+    /// Removes what is left of uploads that were given up longer ago than `age`: of its own, since other things may be stored beside a repository.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn sweep_uploads(&self, age: Duration) -> Result<usize> {
+        Ok(self.store.sweep(age, |key| keys::is_data(key) || is_probe(key)).await?)
     }
 
     /// Whom new objects are encrypted to, and what opens encrypted ones.

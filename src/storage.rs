@@ -63,6 +63,9 @@ pub enum ConditionalPut {
     LookedUp,
 }
 
+/// Tells the keys of whoever asks from those of others.
+pub type IsOwn = fn(&ObjectKey) -> bool;
+
 /// The object storage below a repository.
 #[async_trait]
 pub trait Store: Send + Sync + Debug {
@@ -153,11 +156,12 @@ pub trait Store: Send + Sync + Debug {
     }
 
     /// Removes what uploads left behind that were neither finished nor aborted, because their process was killed, and that were
-    /// last sent something longer ago than `age`. Returns how many there were.
+    /// last sent something longer ago than `age`. Returns how many there were. Where others may have begun uploads in the same place, only those of
+    /// keys that are `own` are removed.
     ///
     /// # Errors
     /// When the store cannot be reached or refuses.
-    async fn sweep(&self, age: Duration) -> Result<usize>;
+    async fn sweep(&self, age: Duration, own: IsOwn) -> Result<usize>;
 }
 
 /// An object that is being stored piece by piece. Dropping it without `finish` leaves no object behind.

@@ -30,7 +30,7 @@ pub(super) async fn run(config: Config, repository: Repository, stop: Cancellati
 
 async fn sweep(config: &Config, repository: &Repository) {
     let store = repository.store();
-    tell("unfinished uploads", &store.sweep(UNFINISHED).await);
+    tell("unfinished uploads", &repository.sweep_uploads(UNFINISHED).await);
     tell("probes of the store", &probe::sweep(store.as_ref(), UNFINISHED).await);
     for (resource, _) in config.clusters() {
         tell("slices that nothing needs", &slices(repository, &resource).await);

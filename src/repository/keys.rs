@@ -113,6 +113,14 @@ pub(super) fn data(resource: &ResourceName, id: &BackupId, name: &str) -> Object
     key(format!("{resource}/data/{id}/{name}"))
 }
 
+/// Whether a key is that of a part of a backup's content. Nothing else of a repository is uploaded in parts.
+pub(super) fn is_data(key: &ObjectKey) -> bool {
+    let parts: Vec<&str> = key.as_str().split('/').collect();
+    let [kind, name, "data", id, _] = parts[..] else { return false };
+    let is_id = id.parse::<BackupId>().is_ok_and(|id| id.begun().is_some());
+    is_id && format!("{kind}/{name}").parse::<ResourceName>().is_ok()
+}
+
 /// Below which the content of each backup has a folder.
 pub(super) fn data_folders(resource: &ResourceName) -> String {
     format!("{resource}/data/")
@@ -195,4 +203,28 @@ fn run_time(time: Timestamp) -> String {
 /// Whether the run that a key is of had begun by `now`.
 pub(super) fn has_begun(key: &ObjectKey, now: Timestamp) -> bool {
     key.file_name().split_once('-').is_some_and(|(time, _)| time <= run_time(now).as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_content_of_backups_is_own() {
+        let is_own = |name: &str| is_data(&ObjectKey::new(name).expect("a plain name"));
+        let resource: ResourceName = "files/a.b-c".parse().expect("a name");
+        let id = BackupId::new("2026-11-22T07:15:00Z".parse().expect("a time"), 0x2800);
+        assert!(is_data(&data(&resource, &id, "files.tar.zst")));
+        for other in [
+            "files/a/data/b/c",
+            "files/a/data/20261122T071500Z-0000002800",
+            "files/a/data/20261122T071500Z-0000002800/b/c",
+            "x/files/a/data/20261122T071500Z-0000002800/c",
+            "uploads/a/data/20261122T071500Z-0000002800/c",
+            "files/a/backups/20261122T071500Z-0000002800/c",
+            "video.mp4",
+        ] {
+            assert!(!is_own(other), "{other}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{ConditionalPut, Entry, Error, Failure, ObjectKey, Put, Result, Store, Upload};
+use super::{ConditionalPut, Entry, Error, Failure, IsOwn, ObjectKey, Put, Result, Store, Upload};
 
 /// The operations that faults are told apart by.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -271,8 +271,8 @@ impl Store for Faulty {
         self.struck(Operation::Delete, key.as_str(), self.inner.delete(key)).await.map(|_| ())
     }
 
-    async fn sweep(&self, age: Duration) -> Result<usize> {
-        self.inner.sweep(age).await
+    async fn sweep(&self, age: Duration, own: IsOwn) -> Result<usize> {
+        self.inner.sweep(age, own).await
     }
 }
 

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{ConditionalPut, Entry, Error, Failure, ObjectKey, Put, Result, Store, Upload};
+use super::{ConditionalPut, Entry, Error, Failure, IsOwn, ObjectKey, Put, Result, Store, Upload};
 use crate::sys::buffer::{buffer, into_bytes};
 use root::Root;
 
@@ -167,7 +167,7 @@ impl Store for FileStore {
         self.run("delete", first.as_str(), move |root| root.delete_all(&paths)).await
     }
 
-    async fn sweep(&self, age: Duration) -> Result<usize> {
+    async fn sweep(&self, age: Duration, _: IsOwn) -> Result<usize> {
         self.run("sweep", root::DRAFTS, move |root| root.sweep(age)).await
     }
 }

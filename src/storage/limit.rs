@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{ConditionalPut, Entry, ObjectKey, Put, Result, Store, Upload};
+use super::{ConditionalPut, Entry, IsOwn, ObjectKey, Put, Result, Store, Upload};
 
 /// A store that carries out so many operations at once; the others wait their turn.
 ///
@@ -90,9 +90,9 @@ impl Store for Limited {
         self.inner.delete(key).await
     }
 
-    async fn sweep(&self, age: Duration) -> Result<usize> {
+    async fn sweep(&self, age: Duration, own: IsOwn) -> Result<usize> {
         let _turn = turn(&self.turns).await;
-        self.inner.sweep(age).await
+        self.inner.sweep(age, own).await
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{ConditionalPut, Entry, Error, Failure, ObjectKey, Put, Result, Store, Upload};
+use super::{ConditionalPut, Entry, Error, Failure, IsOwn, ObjectKey, Put, Result, Store, Upload};
 use crate::sys::fail_point;
 
 /// The names of an operation's two points.
@@ -100,8 +100,8 @@ impl Store for Pointed {
         self.between(DELETE, key.as_str(), self.inner.delete(key)).await
     }
 
-    async fn sweep(&self, age: Duration) -> Result<usize> {
-        self.inner.sweep(age).await
+    async fn sweep(&self, age: Duration, own: IsOwn) -> Result<usize> {
+        self.inner.sweep(age, own).await
     }
 }
 

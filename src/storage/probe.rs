@@ -18,6 +18,12 @@ const WRITERS: u8 = 8;
 /// Where probes have their folders.
 const PROBES: &str = "holdfast-probe/";
 
+/// Whether an object is one that a probe has stored.
+#[must_use]
+pub fn is_probe(key: &ObjectKey) -> bool {
+    key.as_str().starts_with(PROBES)
+}
+
 /// Enough for more than one part of an S3 upload.
 const LARGE: usize = 17 << 20;
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 
-use super::{ConditionalPut, Entry, ObjectKey, Put, Result, Store, Upload};
+use super::{ConditionalPut, Entry, IsOwn, ObjectKey, Put, Result, Store, Upload};
 use crate::sys::clock::Deadline;
 
 /// How often and how long something is tried.
@@ -152,7 +152,7 @@ impl Store for Retrying {
         self.policy.run(|| self.inner.delete_all(keys)).await
     }
 
-    async fn sweep(&self, age: Duration) -> Result<usize> {
-        self.policy.run(|| self.inner.sweep(age)).await
+    async fn sweep(&self, age: Duration, own: IsOwn) -> Result<usize> {
+        self.policy.run(|| self.inner.sweep(age, own)).await
     }
 }

@@ -26,7 +26,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 
-use super::{ConditionalPut, Entry, Error, Failure, ObjectKey, Put, Result, Store, Upload};
+use super::{ConditionalPut, Entry, Error, Failure, IsOwn, ObjectKey, Put, Result, Store, Upload};
 pub use bucket::{Bucket, BucketUpload, Description, FirstPiece, ListedObject, ListedPage, Md5Hasher, Md5Sum, Reading};
 pub use options::{Credentials, Encryption, Options, UploadChecksum};
 
@@ -215,7 +215,7 @@ impl Store for S3Store {
         self.named("delete", key.as_str(), self.remove(key).await)
     }
 
-    async fn sweep(&self, age: Duration) -> Result<usize> {
-        self.named("sweep", "unfinished uploads", upload::sweep(self, age).await)
+    async fn sweep(&self, age: Duration, own: IsOwn) -> Result<usize> {
+        self.named("sweep", "unfinished uploads", upload::sweep(self, age, own).await)
     }
 }

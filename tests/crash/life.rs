@@ -226,7 +226,8 @@ impl<'a> Life<'a> {
         let find = || self.site.runtime.block_on(garbage::find(store.as_ref()));
         // What was begun lately is left to an agent of a later day; here that day has come.
         let sweep = async {
-            store.sweep(Duration::ZERO).await.expect("sweep") + probe::sweep(store.as_ref(), Duration::ZERO).await.expect("sweep")
+            let uploads = store.sweep(Duration::ZERO, |_| true).await.expect("sweep");
+            uploads + probe::sweep(store.as_ref(), Duration::ZERO).await.expect("sweep")
         };
         let swept = self.site.runtime.block_on(sweep);
         let clean = poll::try_until(DEADLINE, || find().lost.is_empty());

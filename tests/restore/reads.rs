@@ -13,7 +13,7 @@ use holdfast::resources::postgres::restore::gather::gather;
 use holdfast::resources::postgres::restore::locate::locate;
 use holdfast::resources::postgres::restore::plan::{RestorePlan, choose_route, plan};
 use holdfast::resources::postgres::restore::target::{Wanted, parse_time};
-use holdfast::storage::{ConditionalPut, Entry, FileStore, ObjectKey, Put, Result, Store, Upload};
+use holdfast::storage::{ConditionalPut, Entry, FileStore, IsOwn, ObjectKey, Put, Result, Store, Upload};
 use pg_fixtures::postgres::{Cluster, Installation};
 
 use super::refused::walk;
@@ -86,8 +86,8 @@ impl Store for Counting {
         self.inner.delete(key).await
     }
 
-    async fn sweep(&self, age: Duration) -> Result<usize> {
-        self.inner.sweep(age).await
+    async fn sweep(&self, age: Duration, own: IsOwn) -> Result<usize> {
+        self.inner.sweep(age, own).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use holdfast::storage::retry::Policy;
-use holdfast::storage::{Failure, ObjectKey, Put, Retrying, S3Store, Store, s3};
+use holdfast::storage::{Failure, IsOwn, ObjectKey, Put, Retrying, S3Store, Store, s3};
 use pg_fixtures::proxy::{Fault, Proxy};
 use pg_fixtures::s3::SeaweedFs;
 
@@ -152,10 +152,12 @@ async fn what_a_dropped_or_killed_upload_leaves_is_removed() {
     // What a killed process leaves: begun, and never heard of again.
     client.create_multipart_upload().bucket("remains").key("holdfast/prefix/killed").send().await.unwrap();
     client.create_multipart_upload().bucket("remains").key("of-others/killed").send().await.unwrap();
-    assert_eq!(store.sweep(Duration::from_secs(3600)).await.unwrap(), 0);
-    assert_eq!(unfinished().await, 2);
-    assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), 1);
-    assert_eq!(unfinished().await, 1, "an upload of somebody else was removed");
+    client.create_multipart_upload().bucket("remains").key("holdfast/prefix/of-others").send().await.unwrap();
+    let own: IsOwn = |key| key.as_str() == "killed";
+    assert_eq!(store.sweep(Duration::from_secs(3600), own).await.unwrap(), 0);
+    assert_eq!(unfinished().await, 3);
+    assert_eq!(store.sweep(Duration::ZERO, own).await.unwrap(), 1);
+    assert_eq!(unfinished().await, 2, "an upload of somebody else was removed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,7 +170,7 @@ async fn an_upload_that_is_under_way_is_left_alone_however_long_ago_it_began() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     // Three parts, of which at most two are on their way.
     upload.write(further).await.unwrap();
-    assert_eq!(store.sweep(Duration::from_secs(5)).await.unwrap(), 0);
+    assert_eq!(store.sweep(Duration::from_secs(5), |_| true).await.unwrap(), 0);
     assert_eq!(upload.finish().await.unwrap(), Put::Created);
 }
 

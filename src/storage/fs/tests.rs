@@ -148,8 +148,8 @@ async fn an_upload_that_is_dropped_or_aborted_leaves_no_file() {
 async fn what_a_killed_process_left_is_swept_when_it_is_old() {
     let (_folder, store) = store().await;
     std::fs::write(store.root.path().join(".tmp/left"), b"half").unwrap();
-    assert_eq!(store.sweep(Duration::from_secs(3600)).await.unwrap(), 0);
-    assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(store.sweep(Duration::from_secs(3600), |_| true).await.unwrap(), 0);
+    assert_eq!(store.sweep(Duration::ZERO, |_| true).await.unwrap(), 1);
     assert_eq!(drafts(&store), 0);
 }
 

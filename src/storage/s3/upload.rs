@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::{COMPLETION_LIMIT, Done, LIMIT, S3Store, UploadChecksum, answer, checksum, created, failure, transfer_limit};
-use crate::storage::{Failure, ObjectKey, Put, Result, Store, Upload};
+use crate::storage::{Failure, IsOwn, ObjectKey, Put, Result, Store, Upload};
 use crate::sys::buffer::{buffer, into_bytes};
 use crate::sys::clock;
 
@@ -233,8 +233,8 @@ impl S3Store {
     }
 }
 
-/// Aborts uploads below the prefix for which nothing was sent in `age`.
-pub async fn sweep(store: &S3Store, age: Duration) -> Done<usize> {
+/// Aborts uploads below the prefix for which nothing was sent in `age`, but for those of others: below no prefix lies all that a bucket has.
+pub async fn sweep(store: &S3Store, age: Duration, own: IsOwn) -> Done<usize> {
     let mut swept = 0;
     let (mut key_marker, mut id_marker) = (None, None);
     loop {
@@ -249,7 +249,8 @@ pub async fn sweep(store: &S3Store, age: Duration) -> Done<usize> {
         let is_old = |begun: Option<&DateTime>| begun.is_some_and(|begun| is_older(begun, age));
         for upload in answer.uploads().iter().filter(|upload| is_old(upload.initiated())) {
             let (Some(name), Some(id)) = (upload.key(), upload.upload_id()) else { continue };
-            if is_abandoned(store, name, id, age).await? {
+            let key = name.strip_prefix(&store.full("")).and_then(ObjectKey::new);
+            if key.is_some_and(|key| own(&key)) && is_abandoned(store, name, id, age).await? {
                 store.abort(name, id).await?;
                 swept += 1;
             }

@@ -12,7 +12,7 @@ use super::store::{Bench, rules, run};
 use crate::operations::expire::{ExpirePlan, plan_only};
 use crate::repository::{BackupId, Hold};
 use crate::storage::faulty::{Effect, Fault, Faulty, Operation};
-use crate::storage::{ConditionalPut, Entry, Failure, ObjectKey, Put, Result, Store, Upload};
+use crate::storage::{ConditionalPut, Entry, Failure, IsOwn, ObjectKey, Put, Result, Store, Upload};
 use crate::sys::clock;
 
 const AHEAD: SignedDuration = SignedDuration::from_hours(100 * 24);
@@ -72,8 +72,8 @@ impl Store for Ahead {
         self.0.delete(key).await
     }
 
-    async fn sweep(&self, age: Duration) -> Result<usize> {
-        self.0.sweep(age).await
+    async fn sweep(&self, age: Duration, own: IsOwn) -> Result<usize> {
+        self.0.sweep(age, own).await
     }
 }
 
