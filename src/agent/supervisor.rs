@@ -66,7 +66,7 @@ impl Agent {
         let mut tasks = JoinSet::new();
         let listen = self.config.borrow().agent.listen;
         tasks.spawn(http::serve(Arc::clone(&self), listen, stop.clone()));
-        tasks.spawn(sweep::run(Config::clone(&self.config.borrow()), self.repository.clone(), stop.clone()));
+        tasks.spawn(sweep::run(self.config.subscribe(), self.repository.clone(), stop.clone()));
         let followed = Arc::clone(&self).follow(&stop);
         followed.await;
         self.receivers.ended().await;
