@@ -37,6 +37,23 @@ fn everything_comes_back_key_by_key_where_replication_is_refused() {
     }
 }
 
+/// The version of the file stands at the end of each value, and of functions, which a server before Redis 7 does not have.
+#[test]
+fn a_first_value_of_any_size_comes_back_where_nothing_tells_the_version_before() {
+    for (name, functions) in [("redis-6", ""), ("redis", "rename-command FUNCTION \"\"\n")] {
+        let program = Program::named(name);
+        let server = Redis::start(&program, &format!("{REFUSES}{functions}"));
+        server.client().ask(&[&b"SET"[..], b"large", &noise(20 << 20)]);
+        server.client().ask(&[&b"SET"[..], b"larger", &noise(30 << 20)]);
+        let site = Site::new(&server.url(), "");
+        assert_eq!(site.backup()["keys"], 2);
+        let mut restored = Redis::stopped(&program, "");
+        site.run(&["restore", "redis/cache", "--to", &restored.directory().display().to_string()]);
+        restored.restart();
+        assert_eq!(restored.client().portrait(), server.client().portrait(), "{name}");
+    }
+}
+
 #[test]
 fn an_empty_server_has_a_backup_there_too() {
     for name in ["redis-6", "redis"] {

@@ -163,15 +163,41 @@ impl<'a> Scan<'a> {
             message::command(&[b"DUMP", key], &mut sent);
         }
         self.connection.send(&sent).await?;
+        let mut again = Vec::new();
         for (name, expiry) in keys.iter().zip(expiries) {
             match self.connection.opening().await? {
                 // Gone since.
                 Opening::Whole(Reply::Bulk(None)) => {}
                 Opening::Whole(Reply::Error(reply)) => return Err(self.connection.refused(&[b"DUMP"], reply)),
+                Opening::Bulk(bytes) if bytes > SMALL_BYTES_MAX && self.assembler.is_none() => {
+                    self.learn_version(bytes).await?;
+                    again.push(name.clone());
+                }
                 Opening::Bulk(bytes) => self.value(&Named { name, expiry }, bytes, database, intake).await?,
                 _ => return Err(self.connection.unexpected("it does not answer DUMP as a server does")),
             }
         }
+        match again.is_empty() {
+            true => Ok(()),
+            false => Box::pin(self.values(&again, database, intake)).await,
+        }
+    }
+
+    /// Begins the file with the version of a value that is too large to be kept until its end, where that stands. It has to be asked for again.
+    async fn learn_version(&mut self, bytes: u64) -> Result<()> {
+        let mut footer = DumpFooter::default();
+        let mut left = bytes - FOOTER_BYTES as u64;
+        while left > 0 {
+            let piece = self.connection.some(usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES)).await?;
+            left -= piece.len() as u64;
+            footer.add(&piece);
+        }
+        let stored = self.connection.exact(FOOTER_BYTES + LINE_END_BYTES).await?;
+        let version = u16::from_le_bytes([stored[0], stored[1]]);
+        if stored[..FOOTER_BYTES] != footer.finish(version) {
+            return Err(self.connection.unexpected("the checksum of a value is wrong"));
+        }
+        self.assembler = Some((self.begin(version), version));
         Ok(())
     }
 
@@ -224,8 +250,7 @@ impl<'a> Scan<'a> {
     /// Passes a value on while it comes. The version stands at its end: it has to be known before.
     async fn large_value(&mut self, key: &Named<'_>, bytes: u64, database: &mut Database, intake: &mut Intake<'_>) -> Result<()> {
         let Some((assembler, version)) = &mut self.assembler else {
-            let why = "it refuses PSYNC, and its first value is too large to begin a file with; grant +function|dump";
-            return Err(self.connection.unexpected(why));
+            return Err(self.connection.unexpected("the version of its values is not known"));
         };
         let kind = self.connection.exact(1).await?;
         let mut footer = DumpFooter::default();
