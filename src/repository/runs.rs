@@ -79,6 +79,12 @@ impl JobRun {
         matches!(self.outcome, Outcome::Done { .. })
     }
 
+    /// Whether it was a look at what is backed up on change, which found nothing new and stored nothing.
+    #[must_use]
+    pub fn found_nothing(&self) -> bool {
+        self.job == Job::Backup && matches!(self.outcome, Outcome::Done { backup: None, .. })
+    }
+
     /// When it ended.
     #[must_use]
     pub fn finished_at(&self) -> Timestamp {

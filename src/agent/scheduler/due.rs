@@ -46,13 +46,14 @@ impl Plan<'_> {
 /// When the next backup is due. `last`: the last run; `newest`: when the newest listed backup was begun, by whomever.
 ///
 /// A resource without any backup gets one at once; one that was missed, however often, is made up for once. What failed is tried again,
-/// later and later, until it is due anew. What was done in the future was done by a clock that was wrong, and counts for nothing. `None` where
-/// the schedule has no further time.
+/// later and later, until it is due anew. What was done in the future was done by a clock that was wrong, and counts for nothing. Neither does a
+/// look that found nothing to store: `newest` counts then. `None` where the schedule has no further time.
 #[must_use]
 pub fn backup_due(plan: Plan<'_>, last: Option<&JobRun>, newest: Option<Timestamp>, now: Timestamp) -> Option<Due> {
     let due = |due_at| Due { due_at, begin_at: plan.begin(due_at), attempt: 1 };
     let last = last.filter(|run| run.due_at <= now);
-    let done = last.map(|run| run.due_at).or(newest.filter(|newest| *newest <= now));
+    let made = last.filter(|run| !run.found_nothing());
+    let done = made.map(|run| run.due_at).or(newest.filter(|newest| *newest <= now));
     let latest = plan.schedule.last_until(now, plan.zone);
     let next = || plan.schedule.next_after(now, plan.zone).map(due);
     let Some(done) = done else {
@@ -104,7 +105,7 @@ fn again(failed: &JobRun) -> Due {
 mod tests {
     use super::*;
     use crate::config::Schedule;
-    use crate::repository::{Job, Outcome};
+    use crate::repository::{BackupId, Job, Outcome};
 
     fn time(text: &str) -> Timestamp {
         text.parse().expect("a valid time")
@@ -112,7 +113,7 @@ mod tests {
 
     fn run(due_at: &str, attempt: u32, succeeded: bool) -> JobRun {
         let outcome = match succeeded {
-            true => Outcome::Done { backup: None, remark: String::new() },
+            true => Outcome::Done { backup: Some(BackupId::new(time(due_at), 1)), remark: String::new() },
             false => Outcome::Failed { error: "no".to_owned(), hint: None },
         };
         let (due_at, took_ms) = (time(due_at), 600_000);
@@ -201,6 +202,18 @@ mod tests {
         assert_eq!(begin("postgres/a"), begin("postgres/a"));
         assert_ne!(begin("postgres/a"), begin("postgres/b"));
         assert!((time("2026-11-24T18:00:00Z")..time("2026-11-24T19:00:00Z")).contains(&begin("postgres/a")));
+    }
+
+    /// A look at what is backed up on change comes in between, before a scheduled backup that is put off or was not made.
+    #[test]
+    fn a_look_that_finds_nothing_takes_the_place_of_no_scheduled_backup() {
+        let (noon, evening, morning) = ("2026-11-24T12:00:00Z", "2026-11-24T18:00:00Z", Some("2026-11-24T06:00:10Z"));
+        let outcome = Outcome::Done { backup: None, remark: String::new() };
+        let look = JobRun { outcome, ..run("2026-11-24T12:05:00Z", 1, true) };
+        assert_eq!(due(Some(&look), morning, "2026-11-24T12:10:00Z"), at(noon, noon, 1));
+        assert_eq!(due(Some(&look), Some("2026-11-24T12:00:00Z"), "2026-11-24T12:10:00Z"), at(evening, evening, 1));
+        // What was stored because it had changed is one.
+        assert_eq!(due(Some(&run("2026-11-24T12:05:00Z", 1, true)), None, "2026-11-24T12:10:00Z"), at(evening, evening, 1));
     }
 
     #[test]

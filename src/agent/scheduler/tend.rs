@@ -87,12 +87,11 @@ impl Outlook {
 
     /// Whether a look that found nothing new is worth a record: once an hour, as a sign of life.
     fn is_news(&self, run: &JobRun) -> bool {
-        let found_nothing = matches!(run.outcome, Outcome::Done { backup: None, .. }) && run.job == Job::Backup;
         let recent = |last: &JobRun| {
             last.succeeded()
                 && Duration::try_from(run.started_at.duration_since(last.started_at)).is_ok_and(|age| age < LOOK_RECORDED_EVERY)
         };
-        !(found_nothing && self.last.get(&Job::Backup).is_some_and(recent))
+        !(run.found_nothing() && self.last.get(&Job::Backup).is_some_and(recent))
     }
 }
 
@@ -155,6 +154,10 @@ pub(super) async fn look(
     let mut backup = None;
     if let Some(schedule) = config.upkeep(resource).and_then(|upkeep| upkeep.schedule) {
         let newest = match last.get(&Job::Backup) {
+            Some(run) if run.found_nothing() => {
+                let begun = repository.backups(resource).ids().await?.into_iter().filter_map(|id| id.begun());
+                begun.filter(|begun| *begun <= now).max()
+            }
             Some(_) => None,
             None => {
                 let listed = repository.backups(resource).list().await?.records;
