@@ -101,6 +101,24 @@ fn what_was_there_is_kept_under_another_name_where_it_cannot_or_must_not_be_remo
 }
 
 #[test]
+fn a_database_without_a_table_is_not_empty_for_that() {
+    let site = Site::new(&Installation::newest(), "");
+    site.backup();
+    for (name, made) in [
+        ("typed", "CREATE TYPE mood AS ENUM ('good', 'bad')"),
+        ("published", "CREATE PUBLICATION everything FOR ALL TABLES"),
+        ("foreign", "CREATE FOREIGN DATA WRAPPER other"),
+    ] {
+        site.cluster.sql(&format!("CREATE DATABASE \"{name}\""));
+        site.cluster.sql_in(name, made);
+        let said = site.run(&["restore", "dump/app", "--to", name]);
+        assert!(said.contains("IT IS REPLACED: it has 1 objects") && said.contains("add --apply"), "{name}: {said}");
+    }
+    site.cluster.sql("CREATE DATABASE bare");
+    assert!(site.run(&["restore", "dump/app", "--to", "bare"]).contains("restored into database bare"));
+}
+
+#[test]
 fn a_dump_becomes_a_file_that_pg_restore_reads() {
     let site = Site::new(&Installation::newest(), "");
     site.backup();

@@ -265,9 +265,15 @@ async fn look(info: &ConnInfo, sql: &SqlConnection, name: &str) -> Result<(Found
         return Err(Error::Template(name.to_owned()));
     }
     let inside = SqlConnection::connect(&info.clone().with_dbname(name)).await?;
-    // Numbers from 16384 on are given to what users make.
+    // Numbers from 16384 on are given to what users make. Of types those that are none of a table's, and no arrays.
     let statement = "SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE oid >= 16384 AND relkind <> 't' AND relkind <> 'i')
         + (SELECT count(*) FROM pg_catalog.pg_proc WHERE oid >= 16384) + (SELECT count(*) FROM pg_catalog.pg_namespace WHERE oid >= 16384)
+        + (SELECT count(*) FROM pg_catalog.pg_type WHERE oid >= 16384 AND typrelid = 0 AND typelem = 0)
+        + (SELECT count(*) FROM pg_catalog.pg_operator WHERE oid >= 16384)
+        + (SELECT count(*) FROM pg_catalog.pg_ts_config WHERE oid >= 16384) + (SELECT count(*) FROM pg_catalog.pg_ts_dict WHERE oid >= 16384)
+        + (SELECT count(*) FROM pg_catalog.pg_foreign_data_wrapper) + (SELECT count(*) FROM pg_catalog.pg_foreign_server)
+        + (SELECT count(*) FROM pg_catalog.pg_publication) + (SELECT count(*) FROM pg_catalog.pg_event_trigger)
+        + (SELECT count(*) FROM pg_catalog.pg_default_acl)
         + (SELECT count(*) FROM pg_catalog.pg_extension WHERE oid >= 16384) + (SELECT count(*) FROM pg_catalog.pg_largeobject_metadata) AS objects,
         pg_catalog.pg_database_size(pg_catalog.current_database()) AS bytes,
         (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()) AS sessions";
