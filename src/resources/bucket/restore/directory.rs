@@ -72,11 +72,34 @@ impl Directory {
         blocking(move || NewFile::begin(&root, &name)).await
     }
 
-    /// Removes a file.
+    /// Removes a file, if it is still there. What was a folder on the way to it may be a link by now, which leads elsewhere.
     pub async fn delete(&self, name: &str) -> Result<()> {
-        let path = self.root.join(name);
-        blocking(move || remove(&path).map_err(Error::file("remove", &path))).await
+        let (root, name) = (self.root.clone(), name.to_owned());
+        blocking(move || delete(&root, &name)).await
     }
+}
+
+fn delete(root: &Path, name: &str) -> Result<()> {
+    let mut folder = root.to_owned();
+    for part in folders_of(name) {
+        folder.push(part);
+        match folder.symlink_metadata() {
+            Ok(there) if there.is_dir() => {}
+            Ok(_) => return Err(Error::InTheWay { path: folder, wanted: "directory" }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::file("look at", &folder)(error)),
+        }
+    }
+    let path = root.join(name);
+    match remove(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(Error::file("remove", &path)),
+    }
+}
+
+/// The folders that a file lies in, without its own name.
+fn folders_of(name: &str) -> impl Iterator<Item = &str> {
+    name.rsplit_once('/').into_iter().flat_map(|(folders, _)| folders.split('/'))
 }
 
 /// A file that is being written.
@@ -91,8 +114,7 @@ impl NewFile {
         create_folders(root, FOLDER_MODE).map_err(Error::file("create", root))?;
         let path = root.join(name);
         let mut folder = root.to_owned();
-        let parts: Vec<&str> = name.split('/').collect();
-        for part in &parts[..parts.len() - 1] {
+        for part in folders_of(name) {
             folder.push(part);
             match folder.symlink_metadata() {
                 Ok(there) if there.is_dir() => {}
@@ -194,4 +216,32 @@ fn hash_of_file(path: &Path) -> Result<Option<Hash>> {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|panic| Error::Interrupted(panic.to_string()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn no_link_that_came_meanwhile_leads_a_removal_elsewhere() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let [root, outside] = ["root", "outside"].map(|name| scratch.path().join(name));
+        for file in [root.join("a/b/file"), outside.join("b/file")] {
+            create_folders(file.parent().expect("a folder"), FOLDER_MODE).expect("create folders");
+            fs::write(file, "").expect("write a file");
+        }
+        symlink(outside.join("b"), root.join("link")).expect("link");
+        symlink(&outside, root.join("a/link")).expect("link");
+        for name in ["link/file", "a/link/b/file"] {
+            assert!(matches!(delete(&root, name), Err(Error::InTheWay { .. })), "{name}");
+        }
+        assert!(outside.join("b/file").exists(), "it is no part of the directory");
+        // The link itself is one of the files.
+        for name in ["a/b/file", "link", "a/b/file", "none/file"] {
+            delete(&root, name).expect("it is gone, or was before");
+        }
+        assert!(!root.join("a/b/file").exists() && root.join("link").symlink_metadata().is_err());
+    }
 }
