@@ -150,6 +150,23 @@ fn what_a_backup_left_out_is_not_removed_by_its_restore_though_it_is_left_out_no
 }
 
 #[test]
+fn what_is_left_out_by_its_whole_path_stays_in_another_directory_too() {
+    let site = Site::new("");
+    site.configure(&format!("exclude = [\"{}/cache\"]", site.tree.display()));
+    site.write("kept", "kept");
+    site.backup();
+    let (to, tree) = site.target("mirror");
+    site.run(&["restore", "files/tree", "--to", &to]);
+    fs::create_dir_all(tree.join("cache/deep")).expect("create folders");
+    for name in ["cache/own", "cache/deep/own", "extra"] {
+        fs::write(tree.join(name), "in no backup").expect("write a file");
+    }
+    let said = site.run(&["restore", "files/tree", "--to", &to, "--delete-extra", "--apply"]);
+    assert!(said.contains("1 removed"), "{said}");
+    assert!(tree.join("cache/own").exists() && tree.join("cache/deep/own").exists() && !tree.join("extra").exists());
+}
+
+#[test]
 fn nothing_is_removed_by_the_restore_of_a_backup_that_does_not_record_what_it_left_out() {
     let site = Site::new("exclude = [\"*.tmp\"]");
     let (kept, work) = (site.write("kept", "kept"), site.write("work.tmp", "in no backup"));

@@ -1,9 +1,11 @@
 //! Comparing the members of an archive with what is there.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -127,6 +129,9 @@ pub(super) fn find_extra(section: &Files, places: &Places, difference: &mut Diff
             if is_skipped(&found.metadata) || !places.wants(&name) || difference.all.contains(&PathMark::of(&name)) {
                 return Ok(());
             }
+            if !places.is_in_place() && is_left_out(section, &member, &name) {
+                return Ok(());
+            }
             if !found.metadata.is_dir() && found.path.file_name().is_some_and(is_abandoned) {
                 difference.drafts.push(AnyPath(found.path));
             } else if lies_in_backup(&name, difference) {
@@ -140,6 +145,14 @@ pub(super) fn find_extra(section: &Files, places: &Places, difference: &mut Diff
     }
     find_occupied(difference)?;
     find_filled(difference)
+}
+
+/// Whether backups leave out what is called so in its own place, below the tree `root`: patterns with a slash in them mean that, and not where it is
+/// restored to.
+fn is_left_out(section: &Files, root: &[u8], name: &[u8]) -> bool {
+    let [root, path] = [root, name].map(|member| Path::new("/").join(OsStr::from_bytes(member)));
+    let mut parts = path.ancestors().take_while(|part| part.starts_with(&root));
+    parts.any(|part| section.exclude.iter().any(|pattern| pattern.matches(part)))
 }
 
 /// Whether something would lie in a directory that the backup has: whatever is not in there was not there. Of a path that the resource got
