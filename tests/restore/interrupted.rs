@@ -43,7 +43,7 @@ fn a_restore_that_is_interrupted_leaves_nothing_that_a_server_starts_on() {
     story.store_wal();
     let (to, programs) = (story.place("interrupted"), story.cluster.program("postgres"));
     let programs = programs.parent().expect("a program lies in a directory");
-    let restore = begin(&story, &to, programs, &[], "file.before base/ 3 wait:3000");
+    let restore = begin(&story, &to, programs, &[], "file.before base/ 3 wait:200");
     let output = interrupt(restore, &to.join("base"), "it has begun to write");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
