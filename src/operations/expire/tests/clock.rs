@@ -91,7 +91,7 @@ fn what_is_shown_goes_by_the_clock_by_which_it_is_done() {
         let hold = Hold { id: first.clone(), until, reason: None, made_at, made_on: String::new() };
         bench.backups.hold(&hold).await.unwrap();
         let shown = plan_only(&bench.repository, &bench.resource, &rules(1)).await.unwrap();
-        assert_eq!(kept(&shown.plan), [second.clone()], "by the store's clock the hold is over");
+        assert_eq!(kept(&shown.plan), std::slice::from_ref(&second), "by the store's clock the hold is over");
         bench.faulty.inject(Fault::on(Operation::Put, Effect::Fail(Failure::Denied("no".to_owned()))));
         let shown = plan_only(&bench.repository, &bench.resource, &rules(1)).await.unwrap();
         assert_eq!(kept(&shown.plan), [first, second.clone()], "who may only read is shown what this host's clock says");
