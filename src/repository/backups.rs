@@ -27,7 +27,7 @@ pub use writer::{ObjectWriter, OnStored, WriteLimits, Writers, WrittenObject};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Damaged, Error, Listed, Repository, ResourceName, Result, Stored, keys, record};
 use crate::storage::{ObjectKey, Put, list_all};
@@ -47,6 +47,16 @@ fn place(begun: Timestamp, listed: Timestamp) -> Timestamp {
     let was_wrong = listed.checked_add(STORE_TIME_STEP).is_ok_and(|latest| begun > latest);
     if was_wrong { listed } else { begun }
 }
+
+/// What a listing says of a backup. Ids tell seconds, entries more: the place can be one off, in either direction.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct CatalogLine {
+    place: Timestamp,
+    id: BackupId,
+    modified: Timestamp,
+}
+
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// The backups of one resource.
 #[derive(Clone, Debug)]
@@ -152,34 +162,58 @@ impl Backups {
     /// # Errors
     /// When the store fails.
     pub async fn ids(&self) -> Result<Vec<BackupId>> {
-        let listed = list_all(self.repository.store.as_ref(), &keys::backups(&self.resource)).await?;
-        let id = |line: &crate::storage::Entry| {
-            let id: BackupId = line.key.file_name().strip_suffix(".json")?.parse().ok()?;
-            Some((id.begun().map_or(line.modified, |begun| place(begun, line.modified)), id))
-        };
-        let mut ids: Vec<(Timestamp, BackupId)> = listed.iter().filter_map(id).collect();
-        ids.sort();
-        Ok(ids.into_iter().map(|(_, id)| id).collect())
+        Ok(self.lines().await?.into_iter().map(|line| line.id).collect())
     }
 
-    /// The newest backup whose entry can be read, the last of `list`. No other entry is read or held: there may be thousands, and those of large
-    /// buckets are large.
+    /// What a listing says of backups, the oldest first.
+    async fn lines(&self) -> Result<Vec<CatalogLine>> {
+        let listed = list_all(self.repository.store.as_ref(), &keys::backups(&self.resource)).await?;
+        let line = |line: &crate::storage::Entry| {
+            let id: BackupId = line.key.file_name().strip_suffix(".json")?.parse().ok()?;
+            let place = id.begun().map_or(line.modified, |begun| place(begun, line.modified));
+            Some(CatalogLine { place, id, modified: line.modified })
+        };
+        let mut lines: Vec<CatalogLine> = listed.iter().filter_map(line).collect();
+        lines.sort();
+        Ok(lines)
+    }
+
+    /// The newest backup whose entry can be read, the last of `list`. Of others only those of the same time are read: there may be
+    /// thousands, and those of large buckets are large.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn newest(&self) -> Result<Option<BackupEntry>> {
-        for id in self.ids().await?.iter().rev() {
-            let key = keys::backup(&self.resource, id);
-            match self.read(&key).await {
-                Ok(entry) => return Ok(Some(entry)),
-                Err(Error::Storage(error)) if error.is_not_found() => {}
-                Err(error) => {
-                    let damaged = Damaged::of(&key, error)?;
-                    tracing::warn!("{damaged}; the backup before it is taken for the newest");
+        let mut lines = self.lines().await?;
+        while let Some(line) = lines.last() {
+            let before = line.place - 2 * SECOND;
+            let mut newest: Option<(Timestamp, BackupEntry)> = None;
+            for line in lines.split_off(lines.partition_point(|line| line.place <= before)) {
+                let Some(entry) = self.read_if_sound(&line.id).await? else { continue };
+                let place = place(entry.started_at, line.modified);
+                if newest.as_ref().is_none_or(|(newer, other)| (*newer, &other.id) < (place, &entry.id)) {
+                    newest = Some((place, entry));
                 }
+            }
+            if let Some((_, entry)) = newest {
+                return Ok(Some(entry));
             }
         }
         Ok(None)
+    }
+
+    /// An entry; `None` for one that was removed meanwhile, and for one that is damaged, of which it warns.
+    async fn read_if_sound(&self, id: &BackupId) -> Result<Option<BackupEntry>> {
+        let key = keys::backup(&self.resource, id);
+        match self.read(&key).await {
+            Ok(entry) => Ok(Some(entry)),
+            Err(Error::Storage(error)) if error.is_not_found() => Ok(None),
+            Err(error) => {
+                let damaged = Damaged::of(&key, error)?;
+                tracing::warn!("{damaged}; the backup before it is taken for the newest");
+                Ok(None)
+            }
+        }
     }
 
     /// Whether the catalog lists a backup.

@@ -313,8 +313,9 @@ fn to_find_the_newest_backup_no_other_entry_is_read_unless_it_is_damaged() {
         let backups = bench.repository.backups(&bench.resource);
         assert_eq!(backups.newest().await.unwrap(), None);
         let (mut listed, digest) = (Vec::new(), ChangeDigest::of(b"a tree").unwrap());
-        for second in [1, 2, 3] {
-            let started_at = Timestamp::from_second(1_700_000_000 + second).unwrap();
+        // Two of them of one second, of which the later one has the smaller id.
+        for (millisecond, mark) in [(1_000, 7), (2_200, 7), (2_800, 1), (5_000, 7)] {
+            let started_at = Timestamp::from_millisecond(1_700_000_000_000 + millisecond).unwrap();
             let draft = bench.draft(1000).await;
             let fingerprint = digest.clone();
             let detail = FilesBackup {
@@ -326,7 +327,7 @@ fn to_find_the_newest_backup_no_other_entry_is_read_unless_it_is_damaged() {
                 fingerprint,
                 exclusions: None,
             };
-            let id = BackupId::new(started_at, 7);
+            let id = BackupId::new(started_at, mark);
             let entry = BackupEntry { id, started_at, ..draft.entry(Vec::new(), 0, Detail::Files(detail)) };
             backups.put(&entry).await.unwrap();
             listed.push(entry);
@@ -336,8 +337,8 @@ fn to_find_the_newest_backup_no_other_entry_is_read_unless_it_is_damaged() {
             std::fs::write(path, "no entry").unwrap();
         };
         damage(&listed[0]);
+        assert_eq!(backups.newest().await.unwrap().as_ref(), Some(&listed[3]));
+        damage(&listed[3]);
         assert_eq!(backups.newest().await.unwrap().as_ref(), Some(&listed[2]));
-        damage(&listed[2]);
-        assert_eq!(backups.newest().await.unwrap().as_ref(), Some(&listed[1]));
     });
 }
