@@ -36,6 +36,23 @@ fn a_commit_that_returned_is_stored_whatever_happens_to_the_agent() {
     }
 }
 
+/// Of a segment that has slices the whole is stored too, as `archive_command` does where the agent was away.
+#[test]
+fn a_segment_that_is_stored_whole_beside_its_slices_holds_up_nobody_who_cannot_read_it() {
+    let cluster = server(&Installation::newest()).start();
+    let site = Site::new(&cluster, &Key::new().writer());
+    site.holdfast.start_agent();
+    cluster.sql("CREATE TABLE t (i int)");
+    site.wait_for(end_of_wal(&cluster));
+    assert!(site.holdfast.terminate().success());
+    cluster.sql("INSERT INTO t SELECT generate_series(1, 1000)");
+    let segment = cluster.data_directory().join("pg_wal").join(cluster.switch_wal());
+    site.holdfast.run(&["wal", "push", "--resource", "postgres/main", &segment.display().to_string()]);
+    site.holdfast.start_agent();
+    cluster.sql("INSERT INTO t VALUES (0)");
+    site.wait_for(end_of_wal(&cluster));
+}
+
 /// Slices that were on their way together overlap, and whoever writes them cannot read them again.
 #[test]
 fn commits_go_on_behind_every_restart_of_an_agent_that_can_write_and_not_read() {

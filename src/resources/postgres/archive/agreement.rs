@@ -19,6 +19,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 
+use super::piece::piece_bytes;
 use crate::pg::{Lsn, SegmentName, WalFileName};
 use crate::repository::{self, Stored, WalAbout, WalArchive, WalObject};
 
@@ -65,7 +66,12 @@ pub(super) enum Refusal {
     Contradiction(#[from] Contradiction),
     /// Passes when the object is readable, when the whole segment is offered, or where the timeline turns out to end before it.
     #[error("what is stored of {segment} cannot be compared: {error}")]
-    Unreadable { segment: SegmentName, error: repository::Error },
+    Unreadable {
+        segment: SegmentName,
+        error: repository::Error,
+        /// It is the whole segment, which its hash can be compared with once all of it has come.
+        is_whole: bool,
+    },
     /// Passes when the other writer rests.
     #[error("what is stored of {0} was replaced again and again while it was compared")]
     Moving(SegmentName),
@@ -241,13 +247,22 @@ impl Agreement {
             // Where it does is for those to see who can read it.
             Err(_) if differs => Err(self.contradiction(offer, &object, range.start).into()),
             Err(error) if error.is_locked() && self.is_past_the_end(offer.segment, &range) => Ok(Comparison::Agrees(object)),
-            Err(error) => Err(Refusal::Unreadable { segment: offer.segment, error }),
+            Err(error) => {
+                let is_whole = error.is_locked() && matches!(object, WalObject::File(_));
+                Err(Refusal::Unreadable { segment: offer.segment, error, is_whole })
+            }
             Ok(None) => Ok(Comparison::Vanished),
             Ok(Some((_, theirs))) => match first_difference(offer, range.start, &theirs) {
                 None => Ok(Comparison::Agrees(object)),
                 Some(offset) => Err(self.contradiction(offer, &object, offset).into()),
             },
         }
+    }
+
+    /// Whether segments are small enough to be offered as a whole.
+    pub fn offers_whole_segments(&self) -> bool {
+        let size = self.archive.segment_size();
+        piece_bytes(size) == size.bytes()
     }
 
     /// Whether bytes of a segment reach beyond the end of the timeline.

@@ -65,12 +65,6 @@ impl Chain {
         self.0.iter().rev().copied().filter(move |branch| branch.begin <= lsn)
     }
 
-    /// The timeline before the last, and where the last began.
-    pub fn parent(&self) -> Option<(TimelineId, Lsn)> {
-        let parent = self.0.len().checked_sub(2).and_then(|index| self.0.get(index))?;
-        Some((parent.timeline, parent.limit()))
-    }
-
     /// The parts of a range, by timeline.
     pub fn split(&self, range: &Range<Lsn>) -> Vec<(TimelineId, Range<Lsn>)> {
         let part = |branch: &Branch| branch.begin.max(range.start)..branch.limit().min(range.end);

@@ -5,7 +5,7 @@
 //! what comes before anything larger takes its place. While a full piece waits
 //! until the store has room for it, nothing more is taken in.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -54,6 +54,8 @@ pub(super) struct Inflow {
     /// Where the server's records do not follow one another, or go over to `wal_level = minimal`: recorded before anything more is stored.
     broken: Vec<Gap>,
     recording: usize,
+    /// Where pieces begin of which nothing is compared before all of it has come: the whole segment is stored, and cannot be read here.
+    put_off: BTreeSet<Lsn>,
     /// The piece that is being filled.
     piece: Piece,
     /// Full pieces that are not stored yet, in order.
@@ -84,6 +86,7 @@ impl Inflow {
             not_joined: None,
             broken: Vec::new(),
             recording: 0,
+            put_off: BTreeSet::new(),
         };
         inflow.piece.sliced_to(inflow.known.end(begin.lsn));
         inflow
@@ -278,7 +281,8 @@ impl Inflow {
     /// Stores the slices that it is time to merge as one, which no commit waits for.
     fn merge(&mut self) {
         let start = self.piece.start();
-        let Some(stored) = self.sliced.get(&start).filter(|_| !self.under_way.has(Purpose::Merge)) else { return };
+        let waits = self.under_way.has(Purpose::Merge) || self.put_off.contains(&start);
+        let Some(stored) = self.sliced.get(&start).filter(|_| !waits) else { return };
         let Some(slice) = run_to_merge(stored).and_then(|run| merged(&stored[stored.len() - run..])) else { return };
         let Some(bytes) = self.piece.part(&slice.range).filter(|bytes| self.uploader.has_room_for(bytes.len())) else { return };
         let name = self.piece.slice(&slice.range);
@@ -327,7 +331,7 @@ impl Inflow {
         let finished = self.uploader.finished().await?;
         let is_wal = !matches!(finished.upload, Upload::Delete | Upload::Gap);
         let before = self.stored();
-        let advanced = is_wal && self.progress.stored(&finished.range);
+        let advanced = is_wal && !finished.is_put_off && self.progress.stored(&finished.range);
         self.digest(finished, before);
         if advanced {
             self.delays.stored(self.progress.end(), clock::now());
@@ -339,6 +343,10 @@ impl Inflow {
     fn digest(&mut self, finished: Finished, before: Lsn) {
         tracing::debug!(upload = ?finished.upload, took = ?finished.took, stored = %self.stored(), "finished");
         let mut obsolete = match finished.upload {
+            Upload::Slice(name) if finished.is_put_off => {
+                self.under_way.take(&finished.range, before, finished.took);
+                self.put_off(name, finished.range.start)
+            }
             Upload::Slice(name) => match self.under_way.take(&finished.range, before, finished.took) {
                 Some(sent) => self.slice_stored(name, sent, before),
                 None => Vec::new(),
@@ -382,8 +390,25 @@ impl Inflow {
         replaced.into_iter().map(|slice| slice_of(name.segment, &slice.range, size)).collect()
     }
 
+    /// Makes no more slices of a piece, and compares none; returns those that are not needed any more.
+    fn put_off(&mut self, name: Slice, at: Lsn) -> Vec<Slice> {
+        let (size, start) = (self.size(), piece_start(at, self.size()));
+        let piece = self.piece_at(start);
+        if piece.start() != start {
+            return vec![name]; // the whole was faster
+        }
+        let end = piece.end();
+        piece.sliced_to(end);
+        if self.put_off.insert(start) {
+            tracing::info!(segment = %name.segment, "is stored whole, and is compared when all of it has come");
+        }
+        self.known.leave_to_whole(&(start..end), name, size);
+        Vec::new()
+    }
+
     /// Notes a piece that is stored as a whole now, and returns its slices.
     fn piece_stored(&mut self, start: Lsn) -> Vec<Slice> {
+        self.put_off.remove(&start);
         self.full.retain(|full| full.piece.start() != start);
         let size = self.size();
         let segment = SegmentName::new(self.piece.timeline, SegmentNumber::containing(start, size), size);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use super::coverage::{contiguous_end, minimal_chain};
-use super::piece::{piece_bytes, piece_start};
+use super::piece::{piece_bytes, piece_start, slice_of};
 use super::slicing::StoredSlice;
 use crate::pg::records::Activity;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize, WalFileName};
@@ -122,6 +122,17 @@ impl Known {
         if self.unconfirmed.front().is_some_and(|slice| slice.range == *range) {
             self.unconfirmed.pop_front();
         }
+    }
+
+    /// Leaves a slice and those of its piece to the whole segment, which is stored as well, and compared when all of it has come: until
+    /// then none of them is.
+    pub fn leave_to_whole(&mut self, piece: &Range<Lsn>, slice: Slice, size: SegmentSize) {
+        let segment = slice.segment;
+        let (left, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.unconfirmed).into_iter().partition(|slice| piece.contains(&slice.range.start));
+        self.unconfirmed = kept.into();
+        let left = left.into_iter().map(|slice| slice_of(segment, &slice.range, size)).chain([slice]);
+        self.leftover.entry(piece.start).or_default().extend(left);
     }
 
     /// Whether nothing before `end` is left to be compared.

@@ -7,7 +7,7 @@ use super::chain::Chain;
 use super::known::Known;
 use super::report::Report;
 use super::slicing::SliceRule;
-use super::start::{Begin, begin_at, begin_first_at, find_fork, last_end_before, left_out};
+use super::start::{Begin, begin_at, begin_first_at, find_forks, last_end_before, left_out};
 use super::{Error, NotJoined, Result, joins, setting, slot};
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, TimelineId, WalFileName};
@@ -165,7 +165,7 @@ impl Task {
         chain: &Chain,
     ) -> Result<()> {
         let mut warnings = Vec::new();
-        if let Some(fork) = find_fork(archive, chain).await? {
+        for fork in find_forks(archive, chain).await? {
             warnings.push(format!(
                 "the server left timeline {} at {}, but WAL of it is stored up to {}: that part is kept and belongs to no history of this server. \
                  After a restore to an earlier moment or a failover this is as it should be; retention removes it with the last backup that leads to it",

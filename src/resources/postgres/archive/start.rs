@@ -24,14 +24,18 @@ pub(super) struct Fork {
     pub stored_to: Lsn,
 }
 
-/// Finds WAL of the server's parent timeline that is stored from behind the switch on.
+/// Finds WAL of the server's earlier timelines that is stored from behind the place on where each was left, the oldest first.
 ///
 /// # Errors
 /// When the store fails.
-pub(super) async fn find_fork(archive: &WalArchive, chain: &Chain) -> Result<Option<Fork>> {
-    let Some((parent, left_at)) = chain.parent() else { return Ok(None) };
-    let stored_to = stored_through(archive, parent, left_at..Lsn(u64::MAX)).await?.end;
-    Ok((stored_to > left_at).then_some(Fork { timeline: parent, left_at, stored_to }))
+pub(super) async fn find_forks(archive: &WalArchive, chain: &Chain) -> Result<Vec<Fork>> {
+    let mut forks = Vec::new();
+    for branch in chain.branches() {
+        let (timeline, Some(left_at)) = (branch.timeline, branch.end) else { continue };
+        let stored_to = stored_through(archive, timeline, left_at..Lsn(u64::MAX)).await?.end;
+        forks.extend((stored_to > left_at).then_some(Fork { timeline, left_at, stored_to }));
+    }
+    Ok(forks)
 }
 
 /// The end of the last stored WAL that begins before `limit`, the slot's position, or at it; it may lie behind `limit`.

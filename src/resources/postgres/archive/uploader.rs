@@ -25,6 +25,9 @@ const TASKS_MAX: usize = 8;
 /// So long one put may take; then it counts as failed. 16 MiB in this time are half a megabit per second.
 const PUT_DEADLINE: Duration = Duration::from_mins(5);
 
+/// What cannot be compared for so long is worth a word.
+const UNREADABLE_FOR: Duration = Duration::from_secs(1);
+
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Upload {
@@ -49,6 +52,8 @@ pub(super) struct Finished {
     pub range: Range<Lsn>,
     /// How long it took.
     pub took: Duration,
+    /// It cannot be compared with the whole segment that is stored, but for as a whole: it is not known to be stored.
+    pub is_put_off: bool,
     bytes: usize,
 }
 
@@ -93,10 +98,11 @@ impl Uploader {
         let place = free_place_for(room);
         self.tasks.spawn(async move {
             let (begun, bytes) = (clock::instant(), plain.len());
-            if let Some(offer) = upload.offer(plain, around) {
-                persist(&agreement, &report, &offer, &about, (room, place)).await?;
-            }
-            Ok(Finished { upload, range, took: begun.elapsed(), bytes })
+            let is_put_off = match upload.offer(plain, around) {
+                Some(offer) => !persist(&agreement, &report, &offer, &about, (room, place)).await?,
+                None => false,
+            };
+            Ok(Finished { upload, range, took: begun.elapsed(), is_put_off, bytes })
         });
     }
 
@@ -111,7 +117,7 @@ impl Uploader {
             }
             mended(&report);
             report.update(|status| status.gaps.push(gap));
-            Ok(Finished { upload: Upload::Gap, range: Lsn(0)..Lsn(0), took: Duration::ZERO, bytes: 0 })
+            Ok(Finished { upload: Upload::Gap, range: Lsn(0)..Lsn(0), took: Duration::ZERO, is_put_off: false, bytes: 0 })
         });
     }
 
@@ -125,7 +131,7 @@ impl Uploader {
             if let Err(error) = archive.delete_slices(&slices).await {
                 tracing::debug!(?slices, "slices that are no longer needed were not all deleted: {error}");
             }
-            Ok(Finished { upload: Upload::Delete, range: Lsn(0)..Lsn(0), took: Duration::ZERO, bytes: 0 })
+            Ok(Finished { upload: Upload::Delete, range: Lsn(0)..Lsn(0), took: Duration::ZERO, is_put_off: false, bytes: 0 })
         });
     }
 
@@ -158,15 +164,16 @@ impl Upload {
     }
 }
 
-/// Tries until the store has taken it, in the place that it has already or in one of its own.
+/// Tries until the store has taken it, in the place that it has already or in one of its own. False where only the whole segment can be compared
+/// with what is stored.
 async fn persist(
     agreement: &Agreement,
     report: &Report,
     offer: &Offer,
     about: &WalAbout,
     (room, mut place): (u64, Option<Place>),
-) -> Result<()> {
-    let (mut pause, mut created) = (Pause::default(), false);
+) -> Result<bool> {
+    let (mut pause, mut created, begun) = (Pause::default(), false, clock::instant());
     loop {
         let held = match place.take() {
             Some(place) => place,
@@ -177,7 +184,13 @@ async fn persist(
         let error = match put {
             Ok(Ok(_)) => {
                 mended(report);
-                return Ok(());
+                return Ok(true);
+            }
+            Ok(Err(Refusal::Unreadable { is_whole: true, .. })) if agreement.offers_whole_segments() => return Ok(false),
+            // What this process is just storing beside it, most likely.
+            Ok(Err(Refusal::Unreadable { .. })) if begun.elapsed() < UNREADABLE_FOR => {
+                tokio::time::sleep(pause.next()).await;
+                continue;
             }
             Ok(Err(Refusal::Contradiction(found))) => return Err(found.into()),
             Ok(Err(Refusal::Repository(error))) if !may_pass(&error) => return Err(error.into()),

@@ -167,9 +167,11 @@ async fn a_dead_fork_is_noticed_and_not_followed() {
     let chain = promoted(5 * MB + 300);
     scene.segments(1, 3..7).await;
     assert_eq!(scene.end(&chain, 6 * MB).await, Some(5 * MB + 300));
-    let fork = find_fork(&scene.archive, &chain).await.unwrap();
-    assert_eq!(fork, Some(Fork { timeline: TimelineId(1), left_at: Lsn(5 * MB + 300), stored_to: Lsn(7 * MB) }));
-    assert_eq!(find_fork(&scene.archive, &promoted(7 * MB)).await.unwrap(), None);
+    let fork = Fork { timeline: TimelineId(1), left_at: Lsn(5 * MB + 300), stored_to: Lsn(7 * MB) };
+    assert_eq!(find_forks(&scene.archive, &chain).await.unwrap(), [fork]);
+    let twice = Chain::new(TimelineId(3), [(TimelineId(1), Lsn(5 * MB + 300)), (TimelineId(2), Lsn(6 * MB))]);
+    assert_eq!(find_forks(&scene.archive, &twice).await.unwrap(), [fork], "another promotion does not bring it back");
+    assert_eq!(find_forks(&scene.archive, &promoted(7 * MB)).await.unwrap(), []);
 }
 
 #[test]
