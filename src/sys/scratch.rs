@@ -1,8 +1,8 @@
 //! Directories that hold data in the clear for a while, and are gone afterwards, whatever becomes of the process.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +16,8 @@ use super::clock;
 const LOCK: &str = "in-use";
 /// One that was made so short a time ago may not have its lock yet.
 const NEW: Duration = Duration::from_mins(1);
+/// What lies in it is in the clear, and only its owner may enter it.
+const MODE: u32 = 0o700;
 
 /// A directory that only its owner may enter. Dropped, it is removed; one of a process that was killed is removed when the next one is made
 /// beside it.
@@ -32,7 +34,9 @@ impl ScratchDirectory {
     /// What the system says.
     pub fn make(parent: &Path, purpose: &str, end: impl Fn(&Path)) -> io::Result<Self> {
         Self::sweep(parent, purpose, end);
-        let directory = tempfile::Builder::new().prefix(&prefix(purpose)).tempdir_in(parent)?;
+        // Made with it, not given it afterwards: there is no moment at which others can open it.
+        let closed = Permissions::from_mode(MODE);
+        let directory = tempfile::Builder::new().prefix(&prefix(purpose)).permissions(closed).tempdir_in(parent)?;
         let lock = File::create(directory.path().join(LOCK))?;
         lock.try_lock()?;
         Ok(Self { directory, _lock: lock })
@@ -122,6 +126,14 @@ mod tests {
         let path = second.path().to_owned();
         drop(second);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn only_its_owner_may_enter_it() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let made = ScratchDirectory::make(parent.path(), "trial", |_| ()).expect("a directory");
+        let found = made.path().symlink_metadata().expect("look at a directory");
+        assert_eq!(found.permissions().mode() & 0o777, 0o700);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -21,6 +22,8 @@ use crate::sys::scratch::ScratchDirectory;
 
 /// A directory in memory.
 const IN_MEMORY: &str = "/dev/shm";
+/// The file holds the data in the clear, as the directory does that it lies in.
+const FILE_MODE: u32 = 0o600;
 /// What such directories are for, in their names.
 const PURPOSE: &str = "redis";
 /// How long a server may take to load a file.
@@ -77,9 +80,9 @@ impl Scratch {
         }
         let parent = if has_room(Path::new(IN_MEMORY), bytes) { PathBuf::from(IN_MEMORY) } else { std::env::temp_dir() };
         let failed = |error: std::io::Error| format!("{}: {error}", parent.display());
-        // Only its owner can look into it.
         let directory = ScratchDirectory::make(&parent, PURPOSE, end_server).map_err(failed)?;
-        let file = File::options().write(true).create_new(true).open(directory.path().join("dump.rdb")).map_err(failed)?;
+        let path = directory.path().join("dump.rdb");
+        let file = File::options().write(true).create_new(true).mode(FILE_MODE).open(path).map_err(failed)?;
         Ok(Self { directory, file })
     }
 
