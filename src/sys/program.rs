@@ -1,7 +1,7 @@
 //! Running another program: its input and output piece by piece, its complaints bounded and masked, its end in time.
 //!
 //! Invariants: a program that is dropped is killed with all that it has started. No error and no log line shows one of the secrets that it
-//! was given. Every wait ends at the program's deadline.
+//! was given. Every wait ends at the program's deadline; what it has left running holds nothing up for longer than `GRACE`.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::clock::Deadline;
@@ -19,6 +20,8 @@ use super::clock::Deadline;
 const STDERR_BYTES: usize = 8 << 10;
 /// How much output is read at once.
 const PIECE_BYTES: usize = 64 << 10;
+/// How long standard error is read on when the program has ended: what it has left running can hold the pipe open for ever.
+const GRACE: Duration = Duration::from_secs(1);
 /// Secrets shorter than this are not masked: they would mask half of any text.
 const MASKED_MIN: usize = 4;
 
@@ -94,7 +97,33 @@ pub struct Program {
     group: Group,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
-    stderr: Option<JoinHandle<Kept>>,
+    stderr: Option<Listening>,
+}
+
+/// A task that reads what a program says on standard error.
+#[derive(Debug)]
+struct Listening {
+    reading: JoinHandle<Kept>,
+    /// Sent or dropped, it ends the task.
+    stop: oneshot::Sender<()>,
+}
+
+impl Listening {
+    fn to(source: impl AsyncRead + Unpin + Send + 'static, bytes_max: usize) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        Self { reading: tokio::spawn(last_of(source, bytes_max, stopped)), stop }
+    }
+
+    /// What was said, to the end, or until the time of grace is over.
+    async fn heard(self, program: &str) -> Kept {
+        let Self { mut reading, stop } = self;
+        if let Ok(kept) = tokio::time::timeout(GRACE, &mut reading).await {
+            return kept.unwrap_or_default();
+        }
+        tracing::debug!(program, "something that it has started still holds its standard error open");
+        drop(stop);
+        reading.await.unwrap_or_default()
+    }
 }
 
 /// The process group of a program, killed when this is dropped.
@@ -149,11 +178,12 @@ impl Program {
         let stderr = child.stderr.take().ok_or_else(|| failed(std::io::Error::other("it has no pipe")))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let deadline = Deadline::after(terms.limit);
-        let reading = tokio::spawn(last_of(stderr, STDERR_BYTES + longest(&terms.secrets)));
-        Ok(Self { terms, deadline, child, group, stdin, stdout, stderr: Some(reading) })
+        let listening = Listening::to(stderr, STDERR_BYTES + longest(&terms.secrets));
+        Ok(Self { terms, deadline, child, group, stdin, stdout, stderr: Some(listening) })
     }
 
-    /// The next piece of its output; `None` at its end.
+    /// The next piece of its output; `None` at its end, when nothing that it has started holds its standard output open any more: until then there
+    /// can be more of it.
     ///
     /// # Errors
     /// When it cannot be read, or its time is over.
@@ -212,11 +242,11 @@ impl Program {
         Error::TooLong { program: self.terms.name.clone(), limit: self.terms.limit, stderr }
     }
 
-    /// What it said, secrets masked. What it has started may hold the pipe open: that is not waited for, the group is killed.
+    /// What it said, secrets masked. What it has started may hold the pipe open: the group is killed, and what has left the group is not waited for.
     async fn stderr(&mut self) -> String {
         drop(std::mem::replace(&mut self.group, Group(None)));
-        let Some(reading) = self.stderr.take() else { return String::new() };
-        let kept = reading.await.unwrap_or_default();
+        let Some(listening) = self.stderr.take() else { return String::new() };
+        let kept = listening.heard(&self.terms.name).await;
         masked(String::from_utf8_lossy(kept.shown(&self.terms.secrets)).trim_end(), &self.terms.secrets)
     }
 }
@@ -265,10 +295,15 @@ fn in_one_line(text: &str) -> String {
     text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
 }
 
-/// Reads to the end and keeps the last bytes.
-async fn last_of(mut source: impl AsyncRead + Unpin, bytes_max: usize) -> Kept {
+/// Reads to the end, or until it is stopped, and keeps the last bytes.
+async fn last_of(mut source: impl AsyncRead + Unpin, bytes_max: usize, mut stopped: oneshot::Receiver<()>) -> Kept {
     let (mut kept, mut piece) = (Kept::default(), vec![0; STDERR_BYTES]);
-    while let Ok(read @ 1..) = source.read(&mut piece).await {
+    loop {
+        let read = tokio::select! {
+            read = source.read(&mut piece) => read,
+            _ = &mut stopped => break,
+        };
+        let Ok(read @ 1..) = read else { break };
         kept.bytes.extend_from_slice(&piece[..read]);
         let over = kept.bytes.len().saturating_sub(bytes_max);
         kept.bytes.drain(..over);
@@ -299,11 +334,49 @@ mod tests {
         let secrets = ["hunter2-hunter3".to_owned(), "3-hunter".to_owned()];
         let said = "hunter2-hunter3".repeat(20);
         for bytes_max in 16..said.len() {
-            let shown = last_of(said.as_bytes(), bytes_max).await;
+            let (_going_on, stopped) = oneshot::channel();
+            let shown = last_of(said.as_bytes(), bytes_max, stopped).await;
             let text = masked(&String::from_utf8_lossy(shown.shown(&secrets)), &secrets);
             assert_eq!(text.replace("(secret)", ""), "", "{bytes_max}");
         }
-        let whole = last_of(&b"all of it"[..], 100).await;
+        let (_going_on, stopped) = oneshot::channel();
+        let whole = last_of(&b"all of it"[..], 100, stopped).await;
         assert_eq!(whole.shown(&secrets), b"all of it");
+    }
+
+    /// A shell that runs this.
+    fn shell(script: &str, limit: Duration) -> Program {
+        let mut command = Command::new("bash");
+        command.args(["-c", script]);
+        Program::read_from(command, Terms { name: "bash".to_owned(), limit, secrets: vec![] }).expect("start it")
+    }
+
+    #[tokio::test]
+    async fn what_a_program_leaves_running_does_not_hold_up_its_end() {
+        let soon = Deadline::after(Duration::from_secs(20));
+        // What has a session of its own is not killed with the group.
+        let script = "echo done; echo said >&2; setsid sleep 30 >/dev/null & sleep 0.3; exit 0";
+        let mut program = shell(script, Duration::from_secs(60));
+        let mut output = Vec::new();
+        while let Some(piece) = program.next_piece().await.expect("its output") {
+            output.extend(piece);
+        }
+        assert_eq!(output, b"done\n");
+        assert_eq!(program.finish().await.expect("a good end"), "said");
+        assert!(!soon.has_passed());
+    }
+
+    #[tokio::test]
+    async fn an_output_that_does_not_end_in_time_is_a_failure() {
+        let soon = Deadline::after(Duration::from_secs(20));
+        let mut program = shell("echo done; echo said >&2; setsid sleep 30 & sleep 0.3; exit 0", Duration::from_secs(1));
+        let failed = loop {
+            match program.next_piece().await {
+                Ok(piece) => assert!(piece.is_some(), "there can be more of it"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(&failed, Error::TooLong { stderr, .. } if stderr == "said"), "{failed}");
+        assert!(!soon.has_passed());
     }
 }
