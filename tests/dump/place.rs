@@ -108,6 +108,10 @@ fn a_database_without_a_table_is_not_empty_for_that() {
         ("typed", "CREATE TYPE mood AS ENUM ('good', 'bad')"),
         ("published", "CREATE PUBLICATION everything FOR ALL TABLES"),
         ("foreign", "CREATE FOREIGN DATA WRAPPER other"),
+        ("sorted", "CREATE COLLATION plain FROM \"C\""),
+        ("casting", "CREATE CAST (date AS integer) WITHOUT FUNCTION"),
+        ("converting", "CREATE CONVERSION mine FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8"),
+        ("accessing", "CREATE ACCESS METHOD another TYPE TABLE HANDLER heap_tableam_handler"),
     ] {
         site.cluster.sql(&format!("CREATE DATABASE \"{name}\""));
         site.cluster.sql_in(name, made);
@@ -166,4 +170,42 @@ fn a_template_is_refused_before_anything_is_done() {
         assert!(said.contains("database model is a template") && said.contains("IS_TEMPLATE false"), "{said}");
     }
     assert_eq!((site.cluster.sql(databases), site.cluster.sql_in("model", "SELECT x FROM precious").as_str()), (before, "1"));
+}
+
+const PREPARE: &str = "BEGIN; INSERT INTO precious VALUES (2); PREPARE TRANSACTION 'of the shop'";
+
+#[test]
+fn a_database_with_a_prepared_transaction_is_refused_before_anything_is_done() {
+    let site = Site::new(&Installation::newest(), "");
+    site.backup();
+    site.cluster.sql("CREATE DATABASE held");
+    site.cluster.sql_in("held", "CREATE TABLE precious AS SELECT 1 AS x");
+    site.cluster.sql_in("held", PREPARE);
+    for arguments in [&["--apply"][..], &[]] {
+        let said = site.refusal(&[&["restore", "dump/app", "--to", "held"][..], arguments].concat());
+        assert!(said.contains("prepared transactions") && said.contains("of the shop"), "{said}");
+        assert!(said.contains("ROLLBACK PREPARED"), "{said}");
+    }
+    assert_eq!(site.databases(), ["held", "postgres", DATABASE]);
+    assert_eq!(site.cluster.sql_in("held", "SELECT x FROM precious"), "1");
+}
+
+#[test]
+fn a_restored_database_that_cannot_be_put_in_place_is_kept_and_named() {
+    let site = Site::new(&Installation::newest(), "");
+    site.backup();
+    let original = site.cluster.portrait(DATABASE);
+    site.cluster.sql("CREATE DATABASE late");
+    site.cluster.sql_in("late", "CREATE TABLE precious AS SELECT 1 AS x");
+    let meanwhile = format!("psql -qd late -c \"{PREPARE}\" && exec REAL \"$@\"");
+    site.configure(&site.encryption(), &programs_with(&site, "pg_restore", &meanwhile));
+    let said = site.refusal(&["restore", "dump/app", "--to", "late", "--apply", "--quiet"]);
+    let kept = site.databases().into_iter().find(|database| database.starts_with("late-holdfast-"));
+    let kept = kept.unwrap_or_else(|| panic!("it is gone: {said}"));
+    assert!(said.contains(&format!("kept as {kept}")) && said.contains("of the shop"), "{said}");
+    assert_eq!(site.cluster.portrait(&kept), original);
+    assert_eq!(site.cluster.sql_in("late", "SELECT x FROM precious"), "1");
+    site.cluster.sql_in("late", "ROLLBACK PREPARED 'of the shop'");
+    let planned = site.run(&["restore", "dump/app", "--to", "late"]);
+    assert!(planned.contains(&format!("DROP DATABASE \"{kept}\"")), "the next plan names it: {planned}");
 }

@@ -94,7 +94,7 @@ impl Deref for Site {
 impl Site {
     /// A site whose section has these lines besides the conninfo.
     pub fn new(installation: &Installation, more: &str) -> Self {
-        let cluster = Cluster::builder(installation).start();
+        let cluster = Cluster::builder(installation).setting("max_prepared_transactions", "2").start();
         cluster.sql(&format!("CREATE DATABASE \"{DATABASE}\""));
         cluster.sql_in_odd(SCHEMA);
         cluster.sql(&BESIDE.replace("DATABASE_NAME", &format!("DATABASE \"{DATABASE}\"")));

@@ -144,6 +144,13 @@ pub(super) fn beside(name: &str, mark: &str) -> String {
     format!("{}-{mark}", &name[..kept])
 }
 
+/// Whether a name is one beside another, told apart by `mark` and a number after it.
+pub(super) fn is_beside(found: &str, name: &str, mark: &str) -> bool {
+    let number = found.rsplit_once(mark).map_or("", |(_, number)| number);
+    let is_number = !number.is_empty() && number.len() <= 16 && number.chars().all(|digit| digit.is_ascii_hexdigit());
+    is_number && beside(name, &format!("{mark}{number}")) == found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,5 +241,9 @@ mod tests {
         let made = beside(&name, "holdfast-0123456789ab");
         assert!(made.len() <= 63 && made.ends_with("-holdfast-0123456789ab"), "{made}");
         assert_eq!(beside("shop", "x"), "shop-x");
+        assert!(is_beside(&made, &name, "holdfast-") && is_beside("shop-holdfast-19a0", "shop", "holdfast-"));
+        for other in ["shop", "shop-holdfast-", "shop-holdfast-mine", "shop2-holdfast-19a0", "shop-replaced-19a0"] {
+            assert!(!is_beside(other, "shop", "holdfast-"), "{other}");
+        }
     }
 }

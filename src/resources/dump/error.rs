@@ -68,6 +68,29 @@ pub enum Error {
     /// A template in the place of the restored database.
     #[error("database {0} is a template, which PostgreSQL does not drop: it cannot be replaced, and nothing was changed")]
     Template(String),
+    /// Transactions that wait for somebody to end them, in the place of the restored database.
+    #[error(
+        "database {database} cannot be replaced, and stays as it is: it has prepared transactions, and PostgreSQL renames and drops no \
+         database that has: {}", .gids.join(", ")
+    )]
+    Prepared {
+        /// The database.
+        database: String,
+        /// What the transactions are called.
+        gids: Vec<String>,
+    },
+    /// A database that was restored and compared, and could not be given its name.
+    #[error(
+        "the restored database is complete, and is kept as {made}, because it could not be put in the place of {name}: {why}"
+    )]
+    NotInPlace {
+        /// What it is called.
+        made: String,
+        /// What it was to be called.
+        name: String,
+        /// What went wrong.
+        why: Box<Self>,
+    },
     /// What was restored is not what was dumped.
     #[error("the restored tables do not have the rows that were dumped: {}", .0.join("; "))]
     Differs(Vec<String>),
@@ -136,6 +159,17 @@ impl Explained for Error {
                 return Some(format!(
                     "restore under another name, or run 'ALTER DATABASE {} IS_TEMPLATE false' there first",
                     super::source::quoted(name)
+                ));
+            }
+            Self::Prepared { .. } => {
+                "end each of them in that database with COMMIT PREPARED or ROLLBACK PREPARED (pg_prepared_xacts says whose they are), or \
+                 restore under another name"
+            }
+            Self::NotInPlace { made, name, .. } => {
+                let (made, name) = (super::source::quoted(made), super::source::quoted(name));
+                return Some(format!(
+                    "remove the obstacle and the database (DROP DATABASE {made}) and restore again; or put it in its place by hand: \
+                     rename {name}, if it is there, then ALTER DATABASE {made} RENAME TO {name}"
                 ));
             }
             Self::OlderServer { .. } => "restore to a server of the same or a newer version",

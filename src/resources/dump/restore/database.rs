@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::config::{self, Environment};
 use crate::pgwire::{ConnInfo, SqlConnection};
 use crate::repository::{BackupEntry, ResourceName};
-use crate::resources::dump::create::{beside, create, properties, replace, roles};
+use crate::resources::dump::create::{beside, create, is_beside, properties, replace, roles};
 use crate::resources::dump::error::{Error, Result};
 use crate::resources::dump::globals::Missing;
 use crate::resources::dump::inventory::{Inventory, detail};
@@ -19,6 +19,8 @@ const OTHERS: [&str; 2] = ["postgres", "template1"];
 /// How often it is tried to have a database for oneself that others are connected to.
 const SWITCHES_MAX: usize = 20;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(250);
+/// What tells the name of a database that is being restored from that of its place.
+const RESTORED: &str = "holdfast-";
 
 /// A database to restore to, there or not.
 #[derive(Debug)]
@@ -70,6 +72,8 @@ pub(super) struct DatabasePlan {
     found: Found,
     /// Who owns the database that is there.
     owner: Option<String>,
+    /// Databases of restores to this place that were not put there.
+    not_in_place: Vec<String>,
     missing: Missing,
     inventory: Inventory,
 }
@@ -90,6 +94,7 @@ impl DatabasePlan {
             major,
             found,
             owner,
+            not_in_place: not_in_place(&sql, &name).await?,
             missing: missing(run, backup, &sql).await?,
             inventory: Inventory::read(&run.repository, backup).await?,
             info,
@@ -118,6 +123,13 @@ impl DatabasePlan {
             let lacking = self.missing.tablespaces.join(", ");
             lines.push(format!("  the server lacks the tablespaces {lacking}: everything goes to the default one"));
         }
+        lines.extend(self.not_in_place.iter().map(|made| {
+            let remove = quoted(made);
+            format!(
+                "  database {made} is that of another restore to this place: unless one is under way, it is left over, and \
+                 'DROP DATABASE {remove}' removes it"
+            )
+        }));
         lines.join("\n")
     }
 
@@ -125,6 +137,7 @@ impl DatabasePlan {
         serde_json::json!({
             "to": self.name, "server": self.server, "found": self.found, "replaces": self.replaces(),
             "missing_roles": self.missing.roles, "missing_tablespaces": self.missing.tablespaces,
+            "not_in_place": self.not_in_place,
         })
     }
 
@@ -139,21 +152,17 @@ impl DatabasePlan {
         let programs = source::programs(section, detail.program_major)?;
         let tools = Tools::new(programs, &self.info, &sql, section)?;
         let loading = Loading { run, section, backup, inventory: &self.inventory, sql: &sql, info: &self.info, tools: &tools };
-        let made = beside(&self.name, &format!("holdfast-{:x}", clock::now().as_millisecond()));
+        let made = beside(&self.name, &format!("{RESTORED}{:x}", clock::now().as_millisecond()));
         let owner = self.owner(&sql).await?;
         let create = create(&made, &self.inventory.database, owner.as_deref(), self.major);
         let compared = loading.fill(&made, &create, !self.missing.tablespaces.is_empty()).await?;
-        let complete = async {
+        let complete: Result<Option<String>> = async {
             self.give_properties(&sql, &made).await?;
             self.put_in_place(&sql, &made).await
-        };
-        let left = match complete.await {
-            Ok(left) => left.map(|left| format!("\n{left}")).unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!("the restored database is complete, and is still called {made}");
-                return Err(error.into());
-            }
-        };
+        }
+        .await;
+        let left = complete.map_err(|why| Error::NotInPlace { made, name: self.name.clone(), why: Box::new(why) })?;
+        let left = left.map(|left| format!("\n{left}")).unwrap_or_default();
         let rows = match compared {
             Some(tables) => format!("the rows of all {tables} tables are those that were dumped"),
             None => "rows were not counted when it was dumped".to_owned(),
@@ -232,6 +241,8 @@ impl DatabasePlan {
                 Err(error) => {
                     // A failed statement leaves the transaction open.
                     sql.execute("giving up the change of names", "ROLLBACK").await?;
+                    // Each try waits for seconds, and this does not end by itself.
+                    refuse_prepared(sql, &self.name).await?;
                     tries += 1;
                     if tries >= SWITCHES_MAX {
                         return Err(error.into());
@@ -264,26 +275,70 @@ async fn look(info: &ConnInfo, sql: &SqlConnection, name: &str) -> Result<(Found
     if is_template(sql, name).await? {
         return Err(Error::Template(name.to_owned()));
     }
+    refuse_prepared(sql, name).await?;
     let inside = SqlConnection::connect(&info.clone().with_dbname(name)).await?;
-    // Numbers from 16384 on are given to what users make. Of types those that are none of a table's, and no arrays.
-    let statement = "SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE oid >= 16384 AND relkind <> 't' AND relkind <> 'i')
-        + (SELECT count(*) FROM pg_catalog.pg_proc WHERE oid >= 16384) + (SELECT count(*) FROM pg_catalog.pg_namespace WHERE oid >= 16384)
-        + (SELECT count(*) FROM pg_catalog.pg_type WHERE oid >= 16384 AND typrelid = 0 AND typelem = 0)
-        + (SELECT count(*) FROM pg_catalog.pg_operator WHERE oid >= 16384)
-        + (SELECT count(*) FROM pg_catalog.pg_ts_config WHERE oid >= 16384) + (SELECT count(*) FROM pg_catalog.pg_ts_dict WHERE oid >= 16384)
-        + (SELECT count(*) FROM pg_catalog.pg_foreign_data_wrapper) + (SELECT count(*) FROM pg_catalog.pg_foreign_server)
-        + (SELECT count(*) FROM pg_catalog.pg_publication) + (SELECT count(*) FROM pg_catalog.pg_event_trigger)
-        + (SELECT count(*) FROM pg_catalog.pg_default_acl)
-        + (SELECT count(*) FROM pg_catalog.pg_extension WHERE oid >= 16384) + (SELECT count(*) FROM pg_catalog.pg_largeobject_metadata) AS objects,
-        pg_catalog.pg_database_size(pg_catalog.current_database()) AS bytes,
-        (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()) AS sessions";
-    let row = inside.query_one(DOING, statement, &[]).await?;
+    let statement = format!(
+        "SELECT {} AS objects, pg_catalog.pg_database_size(pg_catalog.current_database()) AS bytes,
+        (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()) AS sessions",
+        count_objects()
+    );
+    let row = inside.query_one(DOING, &statement, &[]).await?;
     let objects: i64 = inside.get(DOING, &row, "objects")?;
     let found = match objects {
         0 => Found::Empty,
         _ => Found::Filled { objects, bytes: inside.get(DOING, &row, "bytes")?, sessions: inside.get(DOING, &row, "sessions")? },
     };
     Ok((found, Some(owner)))
+}
+
+/// Counts, in SQL, what users have made in a database: one too many is asked about, one too few is lost without a question.
+fn count_objects() -> String {
+    const CATALOGS: [&str; 16] = [
+        "pg_am",
+        "pg_cast",
+        "pg_collation",
+        "pg_conversion",
+        "pg_extension",
+        "pg_language",
+        "pg_namespace",
+        "pg_opclass",
+        "pg_operator",
+        "pg_opfamily",
+        "pg_proc",
+        "pg_transform",
+        "pg_ts_config",
+        "pg_ts_dict",
+        "pg_ts_parser",
+        "pg_ts_template",
+    ];
+    // Numbers from 16384 on (`FirstNormalObjectId`) are given to what users make. Of types those that are none of a table's, and no arrays.
+    let numbered = CATALOGS.map(|catalog| format!("(SELECT count(*) FROM pg_catalog.{catalog} WHERE oid >= 16384)")).join(" + ");
+    format!(
+        "{numbered} + (SELECT count(*) FROM pg_catalog.pg_class WHERE oid >= 16384 AND relkind <> 't' AND relkind <> 'i')
+        + (SELECT count(*) FROM pg_catalog.pg_type WHERE oid >= 16384 AND typrelid = 0 AND typelem = 0)
+        + (SELECT count(*) FROM pg_catalog.pg_foreign_data_wrapper) + (SELECT count(*) FROM pg_catalog.pg_foreign_server)
+        + (SELECT count(*) FROM pg_catalog.pg_publication) + (SELECT count(*) FROM pg_catalog.pg_event_trigger)
+        + (SELECT count(*) FROM pg_catalog.pg_default_acl) + (SELECT count(*) FROM pg_catalog.pg_largeobject_metadata)"
+    )
+}
+
+/// Refuses a database with prepared transactions: nobody can rename or drop it before they are ended, and whoever has prepared them decides how.
+async fn refuse_prepared(sql: &SqlConnection, name: &str) -> Result<()> {
+    const DOING: &str = "looking for prepared transactions in the database that is there";
+    let statement = "SELECT gid::text AS gid FROM pg_catalog.pg_prepared_xacts WHERE database::text = $1 ORDER BY gid";
+    let rows = sql.query(DOING, statement, &[&name]).await?;
+    let gids: Vec<String> = rows.iter().map(|row| sql.get::<String>(DOING, row, "gid")).collect::<std::result::Result<_, _>>()?;
+    if gids.is_empty() { Ok(()) } else { Err(Error::Prepared { database: name.to_owned(), gids }) }
+}
+
+/// The databases of restores to this place that are under way, were killed, or could not put them there: none can be told from the other.
+async fn not_in_place(sql: &SqlConnection, name: &str) -> Result<Vec<String>> {
+    const DOING: &str = "looking for databases of other restores";
+    let statement = "SELECT datname::text AS name FROM pg_catalog.pg_database ORDER BY 1";
+    let rows = sql.query(DOING, statement, &[]).await?;
+    let names: Vec<String> =
+        rows.iter().map(|row| sql.get::<String>(DOING, row, "name")).collect::<std::result::Result<_, _>>()?;
+    Ok(names.into_iter().filter(|found| is_beside(found, name, RESTORED)).collect())
 }
 
 /// Who owns a database; `None` where there is none of that name.
