@@ -103,7 +103,7 @@ fn wal_lines(wal: &VerifiedWal) -> Vec<String> {
     let word = if wal.is_sound() { "sound  " } else { "DAMAGED" };
     let read = match wal.read {
         Reading::Headers => format!("by the headers of {}; --deep reads every byte", counted(wal.objects, "object")),
-        Reading::Content if wal.sealed => "what could be looked into: no identity is at hand".to_owned(),
+        Reading::Content if wal.sealed => "what could be looked into: no identity at hand opens it all".to_owned(),
         Reading::Content => format!("{}, {} read", counted(wal.objects, "object"), bytes(wal.wal_bytes)),
     };
     let (from, to) = (wal.from, wal.to);

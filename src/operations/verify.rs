@@ -48,7 +48,7 @@ pub struct VerifiedWal {
     pub objects: usize,
     /// How many bytes of WAL were read and compared with their hashes.
     pub wal_bytes: u64,
-    /// Whether content was to be read, and no identity is at hand.
+    /// Whether content was to be read, and no identity at hand opens some of it.
     pub sealed: bool,
     /// Gaps in it of which somebody has taken note.
     pub acknowledged_gaps: Vec<String>,

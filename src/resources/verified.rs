@@ -4,6 +4,7 @@ use futures_util::TryStreamExt;
 use serde::Serialize;
 
 use super::{Result, Run};
+use crate::codec;
 use crate::repository::{self, BackupEntry, BackupId, BackupObject, Backups, Content, ResourceName};
 
 /// What reading a backup back has shown.
@@ -33,7 +34,7 @@ pub struct Damage {
 }
 
 /// What is said where nothing could be looked into.
-const SEALED: &str = "no identity is at hand: what is stored has the hashes of the catalog, and was not looked into";
+const SEALED: &str = "what is stored has the hashes of the catalog, and was not looked into";
 
 impl Verified {
     /// Nothing read, nothing wrong.
@@ -49,17 +50,17 @@ impl Verified {
         self.damage.is_empty()
     }
 
-    /// Takes note that no identity is at hand that opens the backup.
-    pub fn say_sealed(&mut self) {
+    /// Takes note that no identity is at hand that opens the backup, as `locked` says.
+    pub fn say_sealed(&mut self, locked: &repository::Error) {
         if !self.is_sealed() {
-            self.compared.push(SEALED.to_owned());
+            self.compared.push(format!("{}: {SEALED}", why_sealed(locked)));
         }
     }
 
     /// Whether something was not looked into for want of an identity.
     #[must_use]
     pub fn is_sealed(&self) -> bool {
-        self.compared.iter().any(|compared| compared == SEALED)
+        self.compared.iter().any(|compared| compared.ends_with(SEALED))
     }
 
     /// Takes note of damage.
@@ -162,13 +163,17 @@ impl Verified {
     /// When the store fails in such a way that nothing is known.
     pub async fn read_framed(&mut self, run: &Run, backups: &Backups, id: &BackupId, object: &BackupObject) -> Result<()> {
         let key = backups.key(id, &object.name);
-        let frames = backups.get_frames(id, &object.name).await;
-        if frames.as_ref().is_err_and(is_locked) {
-            self.read_stored_of(run, backups, id, object).await?;
-            self.say_sealed();
-        } else if let Some(frames) = self.note(&key, frames)? {
-            let content = backups.read_whole(id, object, &frames);
-            self.read_content(run, &key, object, content, |_| ()).await?;
+        match backups.get_frames(id, &object.name).await {
+            Err(locked) if is_locked(&locked) => {
+                self.read_stored_of(run, backups, id, object).await?;
+                self.say_sealed(&locked);
+            }
+            frames => {
+                if let Some(frames) = self.note(&key, frames)? {
+                    let content = backups.read_whole(id, object, &frames);
+                    self.read_content(run, &key, object, content, |_| ()).await?;
+                }
+            }
         }
         Ok(())
     }
@@ -177,4 +182,44 @@ impl Verified {
 /// Whether only the right key is missing.
 pub(super) const fn is_locked(error: &repository::Error) -> bool {
     matches!(error, repository::Error::Codec { source, .. } if source.is_locked())
+}
+
+/// Whose identity is missing, of which identities are there.
+fn why_sealed(locked: &repository::Error) -> String {
+    match locked {
+        repository::Error::Codec { source: codec::Error::Locked { needed, available }, .. } if !available.is_empty() => {
+            let (needed, available) = (needed.join(", "), available.join(", "));
+            format!("none of the identities at hand, of {available}, opens it, which is encrypted to {needed}")
+        }
+        repository::Error::Codec { source: codec::Error::Locked { needed, .. }, .. } => {
+            format!("no identity is at hand, and it is encrypted to {}", needed.join(", "))
+        }
+        repository::Error::Codec { source: codec::Error::Identity { source }, .. } => {
+            format!("no identity can be read here ({source})")
+        }
+        _ => "no identity is at hand".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_identity_opens_says_whose_is_missing() {
+        let locked = |available: &[&str]| repository::Error::Codec {
+            object: "files/a/data/1/files.tar".to_owned(),
+            source: codec::Error::Locked {
+                needed: vec!["age1needed".to_owned()],
+                available: available.iter().map(|name| (*name).to_owned()).collect(),
+            },
+        };
+        let said = why_sealed(&locked(&["age1other"]));
+        assert!(
+            said.contains("none of the identities at hand, of age1other,") && said.contains("encrypted to age1needed"),
+            "{said}"
+        );
+        let said = why_sealed(&locked(&[]));
+        assert!(said.contains("no identity is at hand") && said.contains("encrypted to age1needed"), "{said}");
+    }
 }

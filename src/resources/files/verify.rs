@@ -40,9 +40,11 @@ async fn verify_archive(run: &Run, backup: &BackupEntry, object: &BackupObject, 
     let backups = run.repository.backups(&backup.resource);
     let key = backups.key(&backup.id, &object.name);
     let frames = backups.get_frames(&backup.id, &object.name).await;
-    if frames.as_ref().is_err_and(is_locked) {
+    if let Err(locked) = &frames
+        && is_locked(locked)
+    {
         verified.read_stored(run, backup, object).await?;
-        verified.say_sealed();
+        verified.say_sealed(locked);
         return Ok(());
     }
     let Some(frames) = verified.note(&key, frames)? else { return Ok(()) };

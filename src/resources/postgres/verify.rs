@@ -15,8 +15,8 @@ pub(super) async fn verify(run: &Run, backup: &BackupEntry) -> Result<Verified> 
     let work = Work { run, backup, backups: run.repository.backups(&backup.resource) };
     let mut verified = Verified::begin(backup);
     run.progress.expect(backup.plain_bytes + detail.stop_lsn.bytes_since(detail.start_lsn));
-    if work.is_sealed().await {
-        verified.say_sealed();
+    if let Some(locked) = work.locked().await {
+        verified.say_sealed(&locked);
         for object in &backup.objects {
             verified.read_stored(run, backup, object).await?;
         }
@@ -101,10 +101,10 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Whether no identity is at hand that opens the backup.
-    async fn is_sealed(&self) -> bool {
-        let Some((pack, ..)) = self.backup.packs().first().copied() else { return false };
-        self.backups.get_index(&self.backup.id, pack).await.as_ref().is_err_and(is_locked)
+    /// What is said of the backup's content where no identity is at hand that opens it.
+    async fn locked(&self) -> Option<repository::Error> {
+        let (pack, ..) = self.backup.packs().first().copied()?;
+        self.backups.get_index(&self.backup.id, pack).await.err().filter(is_locked)
     }
 
     /// Whether there is WAL from the start to the stop without a hole: that shows without a key.
