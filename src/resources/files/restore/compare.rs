@@ -255,6 +255,7 @@ impl Comparison<'_> {
                 if self.target()? != *target {
                     what.push(format!("leads to {}", String::from_utf8_lossy(target)));
                 }
+                self.owner(&mut what);
             }
             Kind::HardLink(first) => {
                 let first_text = String::from_utf8_lossy(first);
@@ -274,10 +275,7 @@ impl Comparison<'_> {
         if mode != member.mode {
             what.push(format!("mode {mode:04o} -> {:04o}", member.mode));
         }
-        let owner = (self.status.st_uid, self.status.st_gid);
-        if self.owners && owner != (member.uid, member.gid) {
-            what.push(format!("owner {}:{} -> {}:{}", owner.0, owner.1, member.uid, member.gid));
-        }
+        self.owner(what);
         if member.kind == Kind::File
             && (self.status.st_mtime, self.status.st_mtime_nsec) != (member.modified.0, i64::from(member.modified.1))
         {
@@ -291,6 +289,13 @@ impl Comparison<'_> {
             what.push("extended attributes".to_owned());
         }
         Ok(())
+    }
+
+    fn owner(&self, what: &mut Vec<String>) {
+        let (owner, member) = ((self.status.st_uid, self.status.st_gid), self.member);
+        if self.owners && owner != (member.uid, member.gid) {
+            what.push(format!("owner {}:{} -> {}:{}", owner.0, owner.1, member.uid, member.gid));
+        }
     }
 
     /// Compares the content of a file; `None` where it is the same, and otherwise, of a small text, the lines that differ.
@@ -375,4 +380,41 @@ fn text_difference(now: &[u8], stored: &[u8]) -> Option<String> {
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).map(str::to_owned);
     let (now, stored) = (text(now)?, text(stored)?);
     Some(TextDiff::from_lines(&now, &stored).unified_diff().context_radius(2).header("now", "backup").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_belongs_to_another_is_not_as_it_was() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        std::os::unix::fs::symlink("target", scratch.path().join("link")).expect("link");
+        let section: Files = toml::from_str("paths = [\"/tree\"]").expect("a section");
+        let resource = "files/a".parse().expect("a name");
+        let places = Places::new(&resource, &section, Some(scratch.path()), &[]).expect("places");
+        let place = places.find(b"link", false).expect("a place");
+        let status = status(&place).expect("look at it").expect("a link");
+        let compare = |uid, owners| {
+            let member = Member {
+                path: b"link".to_vec(),
+                kind: Kind::Symlink(b"target".to_vec()),
+                mode: 0o777,
+                uid,
+                gid: status.st_gid,
+                user: String::new(),
+                group: String::new(),
+                modified: (1, 0),
+                size: 0,
+                attributes: Vec::new(),
+                data: None,
+            };
+            let comparison = Comparison { place: &place, member: &member, status, owners, renewed: false };
+            comparison.run("object", &mut Archive::new(io::empty()), &places, false).expect("compare").0
+        };
+        let (owner, other) = (status.st_uid, status.st_uid + 1);
+        assert_eq!(compare(owner, true), Vec::<String>::new());
+        assert_eq!(compare(other, true), [format!("owner {owner}:{0} -> {other}:{0}", status.st_gid)]);
+        assert_eq!(compare(other, false), Vec::<String>::new(), "only root gives things away");
+    }
 }
