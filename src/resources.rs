@@ -152,4 +152,14 @@ pub struct Restored {
     pub text: String,
     /// The same for programs.
     pub json: serde_json::Value,
+    /// How much of what was to be done was not: the text names it.
+    pub undone: usize,
+}
+
+impl Restored {
+    /// A restore that did all that was planned.
+    #[must_use]
+    pub const fn whole(text: String, json: serde_json::Value) -> Self {
+        Self { text, json, undone: 0 }
+    }
 }

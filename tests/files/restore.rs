@@ -356,8 +356,10 @@ fn what_has_changed_since_the_plan_is_left_and_spoken_of() {
     fs::write(&file, "somebody works on it").expect("change a file");
     let output = restore.wait_with_output().expect("wait for it");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}{why}");
     assert!(said.contains("file: it has changed since the plan was made") && said.contains("1 written"), "{said}");
+    assert!(why.contains("is not restored completely") && why.contains("2 paths"), "{why}");
     let now = [&file, &further, &other].map(|path| fs::read_to_string(path).expect("a file"));
     assert_eq!(now, ["somebody works on it", "changed", "as it was"]);
     assert!(!has_draft());

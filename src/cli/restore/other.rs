@@ -4,11 +4,12 @@ use serde::Serialize;
 
 use super::Options;
 use crate::cli::exit::{DONE, Failure};
+use crate::cli::output::counted;
 use crate::cli::running::watched;
 use crate::cli::{Context, Outcome};
 use crate::config::Config;
 use crate::repository::{BackupEntry, BackupId, Repository, ResourceKind, ResourceName};
-use crate::resources::{self, Resource, RestoreOptions, Run, WantedRestore, bucket, command, dump, files, redis};
+use crate::resources::{self, Resource, RestoreOptions, Restored, Run, WantedRestore, bucket, command, dump, files, redis};
 use crate::sys::clock;
 
 /// What `restore` did.
@@ -59,11 +60,21 @@ async fn plan_and_restore(
     context.output.note(&text);
     let mut output = context.output.content();
     let restore = async |run: Run| planned.carry_out(&run, &mut output).await;
-    let restored = watched(context, repository, "restoring", restore).await?;
+    let Restored { text, json, undone } = watched(context, repository, "restoring", restore).await?;
     if !output.is_used() {
-        context.output.result(&report(true, Some(restored.json), restored.text), |report| report.text.clone());
+        context.output.result(&report(true, Some(json), text), |report| report.text.clone());
     }
-    Ok(DONE)
+    if undone > 0 { Err(incomplete(backup, undone)) } else { Ok(DONE) }
+}
+
+/// What was left is not as it is in the backup: whoever takes it for restored is wrong.
+fn incomplete(backup: &BackupEntry, undone: usize) -> Failure {
+    let BackupEntry { id, resource, .. } = backup;
+    let left = counted(undone, "path");
+    Failure::new(format!(
+        "backup {id} of {resource} is not restored completely: what had changed since the plan was made was left as it is, {left}"
+    ))
+    .with_hint(Some("the result names them; restore again to see how they differ from the backup"))
 }
 
 /// The options of this kind.

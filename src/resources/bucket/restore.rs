@@ -303,7 +303,7 @@ impl RestorePlan for Planned {
             done.removed.objects
         );
         let json = serde_json::to_value(done).expect("sums have string keys and no failing serializer");
-        Ok(Restored { text, json })
+        Ok(Restored::whole(text, json))
     }
 }
 

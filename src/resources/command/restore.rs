@@ -116,6 +116,6 @@ impl RestorePlan for Planned {
             None => run.until_cancelled(self.print(run, output)).await?,
             Some(file) => run.until_cancelled(self.write(run, file)).await?,
         }
-        Ok(Restored { text: format!("restored to {}", self.place()), json: self.json() })
+        Ok(Restored::whole(format!("restored to {}", self.place()), self.json()))
     }
 }

@@ -104,6 +104,6 @@ impl RestorePlan for Planned {
             Place::File(file) => run.until_cancelled(file.write(run, &self.backup)).await?,
             Place::Database(database) => database.carry_out(run, &self.section, &self.backup).await?,
         };
-        Ok(Restored { text, json: self.json() })
+        Ok(Restored::whole(text, self.json()))
     }
 }

@@ -158,8 +158,12 @@ impl RestorePlan for Planned {
         let (object, archive) = open(run, &self.backup).await?;
         let again = if self.difference.alone.is_empty() { None } else { Some(open(run, &self.backup).await?.1) };
         let Self { places, difference, .. } = *self;
-        let applied = blocking(move || apply::apply(&object, archive, again, places, &difference)).await?;
+        let (undone, applied) = blocking(move || {
+            let applied = apply::apply(&object, archive, again, places, &difference)?;
+            Ok((applied.undone(&difference.occupied), applied))
+        })
+        .await?;
         let json = serde_json::to_value(&applied).expect("numbers and text");
-        Ok(Restored { text: applied.to_string(), json })
+        Ok(Restored { text: applied.to_string(), json, undone })
     }
 }

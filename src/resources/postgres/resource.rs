@@ -145,7 +145,7 @@ impl RestorePlan for Planned {
         let (directory, major) = (self.site.directory.display(), self.plan.backup.postgres().server_version / 10_000);
         let asked = &self.plan.asked;
         let text = format!("restored into {directory}; start PostgreSQL {major} there, and it recovers to {asked}");
-        Ok(Restored { text, json: self.json() })
+        Ok(Restored::whole(text, self.json()))
     }
 }
 

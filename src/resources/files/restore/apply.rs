@@ -45,6 +45,11 @@ impl Applied {
         self.written += u64::from(left.is_none());
         self.changed.extend(left);
     }
+
+    /// How much was left against the plan, in which `occupied` stays.
+    pub(super) fn undone(&self, occupied: &[AnyPath]) -> usize {
+        self.changed.len() + self.left.iter().filter(|path| !occupied.contains(path)).count()
+    }
 }
 
 impl fmt::Display for Applied {

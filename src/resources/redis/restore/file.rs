@@ -167,7 +167,7 @@ impl RestorePlan for Planned {
             self.version()
         ));
         lines.push(APPEND_ONLY.to_owned());
-        Ok(Restored { text: lines.join("\n"), json: self.json() })
+        Ok(Restored::whole(lines.join("\n"), self.json()))
     }
 }
 

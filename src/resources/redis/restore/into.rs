@@ -170,7 +170,7 @@ impl RestorePlan for Planned {
         let expired =
             if tally.expired > 0 { format!("; {} had expired and were left out", tally.expired) } else { String::new() };
         let text = format!("restored {} keys into {}, which has {keys} now{expired}", tally.keys, self.target);
-        Ok(Restored { text, json: serde_json::json!({ "restored": tally, "keys_now": keys }) })
+        Ok(Restored::whole(text, serde_json::json!({ "restored": tally, "keys_now": keys })))
     }
 }
 

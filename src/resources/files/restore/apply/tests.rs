@@ -118,3 +118,12 @@ fn what_a_file_gives_way_to_is_what_was_seen_or_nothing() {
     fs::write(path.join("new"), "").expect("write a file");
     assert!(!changed(directory) && changed(third));
 }
+
+#[test]
+fn what_stays_as_planned_is_not_left_undone() {
+    let [occupied, removed, changed] = ["occupied", "removed", "changed"].map(|name| AnyPath(PathBuf::from(name)));
+    let planned = std::slice::from_ref(&occupied);
+    let applied = |left, changed| Applied { written: 1, removed: 0, left, changed };
+    assert_eq!(applied(vec![occupied.clone()], vec![]).undone(planned), 0);
+    assert_eq!(applied(vec![occupied.clone(), removed], vec![changed]).undone(planned), 2);
+}
