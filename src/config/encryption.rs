@@ -1,5 +1,6 @@
 //! `[encryption]`: who can read what is stored.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,10 +55,20 @@ impl EncryptionSection {
 fn read(file: &Path, passphrase: Option<&Secret>, ask: &AskPassphrase) -> Result<Vec<Identity>, KeyError> {
     let shown = file.display().to_string();
     let content = std::fs::read(file).map_err(|error| KeyError::File { file: shown.clone(), reason: error.to_string() })?;
+    if is_open_to_all(file) {
+        tracing::warn!(
+            "every user of this host may read the identity file {shown}, and with it all that is stored: chmod 600 {shown}"
+        );
+    }
     Identity::read(&shown, &content, &|file| match passphrase {
         Some(passphrase) => passphrase.reveal().map_err(|error| error.to_string()),
         None => ask(file).ok_or_else(|| "none is configured, and there is no terminal to ask on".to_owned()),
     })
+}
+
+/// Whether everybody may read a file. Its group may be meant to: `check` speaks of that.
+fn is_open_to_all(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o004 != 0)
 }
 
 fn recipients<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Recipients, D::Error> {
@@ -77,4 +88,18 @@ fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Path
         Files::One(file) => vec![file],
         Files::Several(files) => files,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_file_that_everybody_may_read_is_noticed() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        for (mode, expected) in [(0o600, false), (0o640, false), (0o644, true)] {
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).expect("set its mode");
+            assert_eq!(is_open_to_all(file.path()), expected, "{mode:o}");
+        }
+    }
 }
