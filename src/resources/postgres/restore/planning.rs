@@ -5,6 +5,7 @@ use super::gather::gather;
 use super::locate::{locate, reachable_before};
 use super::plan::{Elsewhere, Facts, Reason, Refusal, RestorePlan, Route, choose_route, plan};
 use super::target::Wanted;
+use crate::pg::Lsn;
 use crate::pg::history::Span;
 use crate::pg::recovery::{RecoveryTarget, TargetTimeline};
 use crate::repository::{Repository, ResourceName, WalArchive};
@@ -20,8 +21,9 @@ pub async fn make_plan(repository: &Repository, resource: &ResourceName, wanted:
     match plan(&facts, &route, located) {
         Ok(plan) => Ok(plan),
         Err(refusal) => {
-            let elsewhere = elsewhere(&archive, &facts, &route).await;
-            Err(Refusal { elsewhere, ..before_the_hole(&archive, &route, refusal).await? }.into())
+            let refusal = before_the_hole(&archive, &route, refusal).await?;
+            let elsewhere = elsewhere(&archive, &facts, &route, refusal.reason.reachable()).await;
+            Err(Refusal { elsewhere, ..refusal }.into())
         }
     }
 }
@@ -35,8 +37,9 @@ async fn before_the_hole(archive: &WalArchive, route: &Route, mut refusal: Refus
 }
 
 /// The youngest of the timelines on the way that leads to the target by itself: what it wrote last can be stored under its own name alone, where
-/// its child was not archived from the beginning. Nobody follows it without being told to.
-async fn elsewhere(archive: &WalArchive, facts: &Facts, route: &Route) -> Option<Box<Elsewhere>> {
+/// its child was not archived from the beginning. Nobody follows it without being told to. `reachable` is the position that the newest one leads
+/// to before a hole.
+async fn elsewhere(archive: &WalArchive, facts: &Facts, route: &Route, reachable: Option<Lsn>) -> Option<Box<Elsewhere>> {
     let wanted = &route.wanted;
     if wanted.timeline != TargetTimeline::Latest || matches!(wanted.target, RecoveryTarget::EndOfWal | RecoveryTarget::Immediate)
     {
@@ -51,7 +54,10 @@ async fn elsewhere(archive: &WalArchive, facts: &Facts, route: &Route) -> Option
         let Ok(plan) = plan(facts, &route, located) else { continue };
         let is_exact = plan.located.stop.is_some();
         let end = plan.wal.last().map_or(left_at, |part| part.end);
-        return Some(Box::new(Elsewhere { timeline: *timeline, left_at, is_exact, end }));
+        let found = Elsewhere { timeline: *timeline, left_at, is_exact, end };
+        if found.leads_further_than(reachable) {
+            return Some(Box::new(found));
+        }
     }
     None
 }

@@ -206,6 +206,11 @@ impl Route {
         self.backups.iter().rev().filter(move |backup| lsn.is_none_or(|lsn| backup.postgres().stop_lsn <= lsn))
     }
 
+    /// The newest backup that is consistent before a hole: recovery from it would have to cross that.
+    fn before_hole(&self, hole: &Range<Lsn>) -> Option<&BackupEntry> {
+        self.consistent_by(Some(hole.start)).next()
+    }
+
     fn end(&self) -> Lsn {
         self.stretches.last().map_or(Lsn::INVALID, |stretch| stretch.end)
     }
@@ -273,11 +278,15 @@ pub(super) fn time_is_known(route: &Route, located: &Located, backup: &BackupEnt
     if joined || time >= backup.started_at {
         return Ok(());
     }
-    match (located.before.and_then(|commit| route.stretch_at(commit.lsn)), stretch) {
-        (Some(earlier), Some(later)) => {
-            Err(Reason::Gap { start: earlier.end, end: later.start, noticed: None, backup: backup.id.clone() })
+    let earlier = located.before.and_then(|commit| route.stretch_at(commit.lsn));
+    let hole = earlier.zip(stretch).map(|(earlier, later)| earlier.end..later.start);
+    // The backup behind the hole has nothing to cross.
+    match hole.and_then(|hole| Some((route.before_hole(&hole)?, hole))) {
+        Some((crossing, hole)) => {
+            let noticed = route.noticed(&hole);
+            Err(Reason::Gap { start: hole.start, end: hole.end, noticed, backup: crossing.id.clone() })
         }
-        _ => Err(before_first(route, &Reached { stop: Some(backup.postgres().start_lsn), needed: Lsn::INVALID })),
+        None => Err(before_first(route, &Reached { stop: Some(backup.postgres().start_lsn), needed: Lsn::INVALID })),
     }
 }
 
@@ -353,7 +362,9 @@ fn at_time(facts: &Facts, route: &Route, located: &Located, time: Timestamp) -> 
     }
     let last = located.before;
     let is_last_commit = last.is_some_and(|commit| commit.time == time);
-    if let (Some(hole), false, Some((backup, _))) = (&located.hole, is_last_commit, route.bases().next()) {
+    let newest = || route.bases().next().map(|(backup, _)| backup);
+    let hole = located.hole.as_ref().filter(|_| !is_last_commit);
+    if let Some((hole, backup)) = hole.and_then(|hole| Some((hole, route.before_hole(hole).or_else(newest)?))) {
         let (start, noticed) = (reachable(located.last_record.as_ref(), hole), route.noticed(hole));
         return Err(Reason::Gap { start, end: hole.end, noticed, backup: backup.id.clone() });
     }

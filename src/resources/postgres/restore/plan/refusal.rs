@@ -155,6 +155,26 @@ pub enum Reason {
     },
 }
 
+impl Elsewhere {
+    /// Whether it holds more of what was asked for than the newest timeline does up to `reachable`, where a hole follows. What the newest one
+    /// committed behind the place where this one was left is not on this one, and would be dropped without a word.
+    #[must_use]
+    pub fn leads_further_than(&self, reachable: Option<Lsn>) -> bool {
+        reachable.is_none_or(|lsn| lsn <= self.left_at && (self.is_exact || lsn < self.end))
+    }
+}
+
+impl Reason {
+    /// Up to where can be restored before the hole in the way, where one is.
+    #[must_use]
+    pub const fn reachable(&self) -> Option<Lsn> {
+        match self {
+            Self::Gap { start, .. } | Self::WalLevelMinimal { start, .. } => Some(*start),
+            _ => None,
+        }
+    }
+}
+
 impl Refusal {
     pub(super) fn of(reason: Reason) -> Self {
         Self { reason, windows: Box::default(), damaged: Vec::new(), elsewhere: None }

@@ -311,8 +311,30 @@ fn a_time_in_a_hole_is_not_taken_for_the_backup_behind_it() {
     let facts = facts(vec![backup(1, 100..150), backup(1, 500..550)], &[(1, 0..400), (1, 490..1000)]);
     let behind = Located { before: Some(commit(390)), ..found(600) };
     let refused = made(&facts, &to(RecoveryTarget::Time(time(450))), behind.clone());
-    assert!(matches!(refused, Err(Reason::Gap { start: Lsn(400), end: Lsn(490), .. })), "{refused:?}");
+    let crossing = facts.backups[0].id.clone();
+    assert_eq!(refused, Err(Reason::Gap { start: Lsn(400), end: Lsn(490), noticed: None, backup: crossing.clone() }));
     assert!(made(&facts, &to(RecoveryTarget::Time(time(520))), behind).is_ok());
+    // Where the search met the hole itself, it is the same backup that would have to cross it.
+    let (last_record, before) = (Some(Lsn(390)..Lsn(400)), Some(commit(390)));
+    let before_it = Located { hole: Some(Lsn(400)..Lsn(490)), last_record, before, ..Located::default() };
+    let refused = made(&facts, &to(RecoveryTarget::Time(time(450))), before_it);
+    assert_eq!(refused, Err(Reason::Gap { start: Lsn(400), end: Lsn(490), noticed: None, backup: crossing }));
+}
+
+#[test]
+fn an_older_timeline_is_only_named_where_the_newest_one_committed_nothing_before_the_hole_that_it_would_drop() {
+    let old = |is_exact: bool, end: u64| Elsewhere { timeline: TimelineId(1), left_at: Lsn(400), is_exact, end: Lsn(end) };
+    // The newest one goes on up to 600 before the hole: on the old one that is missing.
+    for (is_exact, end) in [(false, 400), (false, 700), (true, 700)] {
+        assert!(!old(is_exact, end).leads_further_than(Some(Lsn(600))), "{is_exact} {end}");
+    }
+    // Of the newest one nothing is stored before the hole.
+    assert!(old(true, 400).leads_further_than(Some(Lsn(300))) && old(false, 400).leads_further_than(Some(Lsn(300))));
+    assert!(!old(false, 300).leads_further_than(Some(Lsn(300))), "no further than the position before the hole");
+    assert!(old(false, 400).leads_further_than(None), "no hole is in the way");
+    let gap = Reason::Gap { start: Lsn(600), end: Lsn(700), noticed: None, backup: backup(1, 100..150).id };
+    assert_eq!((gap.reachable(), Reason::NoBackup.reachable()), (Some(Lsn(600)), None));
+    assert!(Refusal::of(gap).hint().is_some_and(|hint| hint.contains("--target-lsn 0/258 is the last")));
 }
 
 #[test]
