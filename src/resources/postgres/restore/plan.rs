@@ -246,6 +246,7 @@ fn warnings(facts: &Facts, route: &Route, located: &Located) -> Vec<String> {
         .into_iter()
         .chain(not_followed)
         .chain(elsewhere)
+        .chain(went_on(facts, route, located))
         .chain(left)
         .chain(idle)
         .chain(clock)
@@ -265,6 +266,20 @@ fn left_behind(facts: &Facts, route: &Route) -> Vec<String> {
         ))
     };
     route.path.spans().iter().filter_map(left).collect()
+}
+
+/// An older timeline was asked for by name, and ends before the time: the cluster may have gone on along a newer one.
+fn went_on(facts: &Facts, route: &Route, located: &Located) -> Option<String> {
+    let (RecoveryTarget::Time(time), None) = (&route.wanted.target, &located.stop) else { return None };
+    if route.wanted.timeline == TargetTimeline::Latest {
+        return None;
+    }
+    let chosen = route.path.timeline();
+    let newer = choose::newer_elsewhere(facts, chosen)?;
+    Some(format!(
+        "timeline {newer} is newer, and no commit of timeline {chosen} later than {time} is stored: what was committed on timeline {newer} by then \
+         is not in this plan; --target-timeline {newer} restores it"
+    ))
 }
 
 /// Nothing that is stored is later than the time that was asked for.

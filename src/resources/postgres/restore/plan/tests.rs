@@ -292,6 +292,22 @@ fn a_newer_timeline_to_which_the_backup_that_was_asked_for_does_not_lead_is_name
 }
 
 #[test]
+fn a_newer_timeline_is_named_where_the_older_one_that_was_asked_for_ends_before_the_time() {
+    let facts = forked();
+    let named = |timeline, target, located| {
+        let plan = made(&facts, &Wanted { timeline, ..to(target) }, located).unwrap();
+        plan.warnings.iter().any(|warning| warning.starts_with("timeline 3 is newer, and no commit of timeline 1 later than "))
+    };
+    let first = TargetTimeline::Id(TimelineId(1));
+    let late = || RecoveryTarget::Time(time(4000));
+    assert!(named(first, late(), ended()));
+    assert!(!named(first, RecoveryTarget::Time(time(890)), found(900)), "the time lies on it");
+    assert!(!named(first, RecoveryTarget::EndOfWal, ended()), "all of it was asked for");
+    assert!(!named(TargetTimeline::Id(TimelineId(3)), late(), ended()), "there is none");
+    assert!(!named(TargetTimeline::Latest, late(), ended()), "the newest is followed");
+}
+
+#[test]
 fn a_timeline_whose_history_is_missing_is_neither_left_out_silently_nor_followed() {
     let mut facts = forked();
     facts.histories.remove(&TimelineId(2));
