@@ -166,6 +166,8 @@ pub struct RestorePlan {
 const RESTORE_BYTES_PER_SECOND: u64 = 200 << 20;
 /// How fast WAL is replayed.
 const REPLAY_BYTES_PER_SECOND: u64 = 80 << 20;
+/// What stands for the last commit before the target, where none is known that no hole separates from the backup.
+const NO_COMMIT: &str = "none found behind the backup's own";
 
 /// Makes the plan for a route and a target that was looked for on it.
 ///
@@ -182,6 +184,7 @@ pub fn plan(facts: &Facts, route: &Route, located: Located) -> Result<RestorePla
     let backup = choose::backup(facts, route, &reached).map_err(refused)?.clone();
     choose::time_is_known(route, &located, &backup).map_err(refused)?;
     choose::histories_are_stored(facts, route, &backup).map_err(refused)?;
+    let located = route.without_what_a_hole_cuts_off(&backup, located);
     let range = backup.postgres().start_lsn..reached.needed.max(backup.postgres().stop_lsn);
     let first = SegmentNumber::containing(range.start, facts.segment_size);
     let last = SegmentNumber::before(range.end, facts.segment_size);
@@ -286,7 +289,7 @@ fn went_on(facts: &Facts, route: &Route, located: &Located) -> Option<String> {
 fn idle(route: &Route, located: &Located) -> Option<String> {
     let (RecoveryTarget::Time(time), None) = (&route.wanted.target, &located.stop) else { return None };
     let end = located.last_record.as_ref()?.end;
-    let last = located.before.map_or_else(|| "none".to_owned(), |commit| commit.time.to_string());
+    let last = located.before.map_or_else(|| NO_COMMIT.to_owned(), |commit| commit.time.to_string());
     let (behind, up_to) = match &located.hole {
         Some(_) => (" before it", "everything before the hole"),
         None => ("", "everything stored"),

@@ -206,6 +206,14 @@ impl Route {
         self.backups.iter().rev().filter(move |backup| lsn.is_none_or(|lsn| backup.postgres().stop_lsn <= lsn))
     }
 
+    /// What was found, without a last commit that lies in front of a hole before the backup: the backup holds it, and perhaps later ones that
+    /// were lost.
+    pub(super) fn without_what_a_hole_cuts_off(&self, backup: &BackupEntry, located: Located) -> Located {
+        let stretch = self.stretch_of(backup);
+        let before = located.before.filter(|commit| stretch.is_some_and(|stretch| stretch.contains(&commit.lsn)));
+        Located { before, ..located }
+    }
+
     /// The newest backup that is consistent before a hole: recovery from it would have to cross that.
     fn before_hole(&self, hole: &Range<Lsn>) -> Option<&BackupEntry> {
         self.consistent_by(Some(hole.start)).next()

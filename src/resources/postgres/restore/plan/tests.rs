@@ -354,6 +354,23 @@ fn an_older_timeline_is_only_named_where_the_newest_one_committed_nothing_before
 }
 
 #[test]
+fn a_commit_in_front_of_a_hole_is_not_called_the_last_one_of_a_plan_that_begins_behind_it() {
+    let facts = facts(vec![backup(1, 100..150), backup(1, 500..550)], &[(1, 0..400), (1, 490..1000)]);
+    let with = |before| Located { before: Some(commit(before)), ..ended() };
+    for target in [RecoveryTarget::EndOfWal, RecoveryTarget::Time(time(4000))] {
+        let plan = made(&facts, &to(target.clone()), with(390)).unwrap();
+        assert_eq!((start_of(&plan), plan.located.before), (500, None));
+        let text = plan.to_string();
+        assert!(text.contains("last commit in it:  none found behind the backup's own"), "{text}");
+        assert!(!text.contains(&time(390).to_string()), "{text}");
+        let plan = made(&facts, &to(target), with(495)).unwrap();
+        assert_eq!(plan.located.before, Some(commit(495)), "nothing is missing between it and the backup");
+    }
+    let plan = made(&facts, &to(RecoveryTarget::Immediate), Located::default()).unwrap();
+    assert!(!plan.to_string().contains("last commit"), "nobody looked for it");
+}
+
+#[test]
 fn the_wal_is_listed_by_timeline() {
     let wanted = Wanted { backup: Some(forked().backups[1].id.clone()), ..to(RecoveryTarget::Lsn(Lsn(900))) };
     let stop = Some(Lsn(892)..Lsn(900));

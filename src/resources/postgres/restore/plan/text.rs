@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::RestorePlan;
+use super::{NO_COMMIT, RestorePlan};
 use crate::pg::TimelineId;
 use crate::pg::records::Commit;
 use crate::pg::recovery::{RecoveryTarget, TargetAction};
@@ -14,6 +14,8 @@ impl fmt::Display for RestorePlan {
         writeln!(f, "target     {}", self.target_line())?;
         if let Some(before) = &self.located.before {
             writeln!(f, "           last commit in it:  {}", Line(before))?;
+        } else if self.asked != RecoveryTarget::Immediate && !self.located.search_cut_short {
+            writeln!(f, "           last commit in it:  {NO_COMMIT}")?;
         }
         if let Some(after) = &self.located.after {
             writeln!(f, "           first one left out: {}", Line(after))?;
