@@ -116,9 +116,9 @@ fn cluster_lines(cluster: &ClusterStatus) -> Vec<String> {
         let wanted = running_backup::wanted(&cluster.resource, cluster.running_backup.as_ref());
         lines.push(format!("  TIMELINE {newest} IS NOT RECOVERABLE: no base backup leads to it; {wanted}"));
     }
-    if let Some(commit) = cluster.last_commit {
-        lines.push(format!("  last commit stored: {}", seconds(commit)));
-    }
+    let none = cluster.present().map(|_| "none found in the last window".to_owned());
+    let last_commit = cluster.last_commit.map(seconds).or(none);
+    lines.extend(last_commit.map(|commit| format!("  last commit stored: {commit}")));
     if let Some(backup) = &cluster.newest_backup {
         lines.push(format!("  backups: {}, the newest {} of {}", cluster.backups, backup.id, seconds(backup.finished_at)));
     }

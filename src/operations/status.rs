@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::running_backup::{RunningBackup, running_backup};
 use super::windows::{BackupFacts, TimelineFacts, Window, newest_stored, windows};
 use crate::pg::history::TimelineHistory;
+use crate::pg::records::Commit;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId, WalFileName};
 use crate::repository::{
     BackupEntry, Conflict, Damaged, Error, Gap, Repository, ResourceName, Result, WalAbout, WalArchive, WalObject,
@@ -30,7 +31,7 @@ pub struct ClusterStatus {
     pub windows: Vec<Window>,
     /// The newest timeline of which WAL is stored.
     pub newest_timeline: Option<TimelineId>,
-    /// The last stored commit that lies in the last window, if that ends on the newest timeline.
+    /// The last stored commit that lies in the last window, if that ends on the newest timeline: none where all lie in front of a hole.
     pub last_commit: Option<Timestamp>,
     /// How many backups the catalog lists.
     pub backups: usize,
@@ -108,7 +109,10 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
     let mut windows = windows(&facts, &timelines);
     let newest_timeline = newest_stored(&timelines);
     let last_commit = match windows.last_mut().filter(|window| Some(window.timeline) == newest_timeline) {
-        Some(window) => last_commit(&archive, window, &mut damaged).await?,
+        Some(window) => {
+            let stretches = timelines.get(&window.timeline).map_or(&[][..], |facts| facts.stretches.as_slice());
+            last_commit(&archive, window, behind_the_hole(stretches, window.to), &mut damaged).await?
+        }
         None => None,
     };
     Ok(ClusterStatus {
@@ -208,28 +212,43 @@ async fn stretches(archive: &WalArchive, timeline: TimelineId, first: Lsn) -> Re
 /// How many segments before the end are searched for the last commit; an idle cluster's last ones may have none.
 const SEGMENTS_SEARCHED_MAX: u64 = 64;
 
-/// The time of the last commit before the end of a window, as the headers of the stored objects tell it. A window ends before what
-/// is found damaged there.
-async fn last_commit(archive: &WalArchive, window: &mut Window, damaged: &mut Vec<Damaged>) -> Result<Option<Timestamp>> {
+/// Where the WAL begins again behind the last hole before `end`; the very beginning where there is none.
+fn behind_the_hole(stretches: &[Range<Lsn>], end: Lsn) -> Lsn {
+    stretches.iter().skip(1).map(|stretch| stretch.start).take_while(|start| *start < end).last().unwrap_or_default()
+}
+
+/// The time of the last commit before the end of a window, as the headers of the stored objects tell it: not of one before `begins`, where a
+/// hole ends, because later ones were lost in that. A window ends before what is found damaged there.
+async fn last_commit(
+    archive: &WalArchive,
+    window: &mut Window,
+    begins: Lsn,
+    damaged: &mut Vec<Damaged>,
+) -> Result<Option<Timestamp>> {
     let size = archive.segment_size();
     let last = SegmentNumber::before(window.to, size).0;
-    for number in (last.saturating_sub(SEGMENTS_SEARCHED_MAX)..=last).rev() {
+    let first = last.saturating_sub(SEGMENTS_SEARCHED_MAX).max(SegmentNumber::containing(begins, size).0);
+    for number in (first..=last).rev() {
         let segment = SegmentName::new(window.timeline, SegmentNumber(number), size);
-        for object in objects_of(archive, segment).await? {
+        let objects = objects_of(archive, segment).await?;
+        if objects.is_empty() {
+            break;
+        }
+        for object in objects {
             let about = match &object {
                 WalObject::File(name) => archive.about_file(*name).await,
                 WalObject::Slice(slice) => archive.about_slice(slice).await,
             };
             match about {
                 Ok(about) => {
-                    if let Some(time) = about.as_ref().and_then(time_of) {
-                        return Ok(Some(time));
+                    if let Some(commit) = about.as_ref().and_then(commit_of) {
+                        return Ok((commit.lsn >= begins).then_some(commit.time));
                     }
                 }
                 Err(error) => {
                     damaged.push(Damaged::of(&archive.key_of(&object), error)?);
-                    let begins = range_of(archive, &object).await?.map_or(window.to, |range| range.start);
-                    (window.to, window.cut) = (window.to.min(begins), true);
+                    let broken = range_of(archive, &object).await?.map_or(window.to, |range| range.start);
+                    (window.to, window.cut) = (window.to.min(broken), true);
                 }
             }
         }
@@ -248,6 +267,19 @@ async fn objects_of(archive: &WalArchive, segment: SegmentName) -> Result<Vec<Wa
     Ok(stored.into_iter().filter(|object| matches!(object, WalObject::Slice(_))).collect())
 }
 
-fn time_of(about: &WalAbout) -> Option<Timestamp> {
-    about.activity.as_ref()?.last_commit.map(|commit| commit.time)
+fn commit_of(about: &WalAbout) -> Option<Commit> {
+    about.activity.as_ref()?.last_commit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_commit_is_looked_for_up_to_the_hole_before_the_window() {
+        let stretches = [Lsn(0)..Lsn(100), Lsn(200)..Lsn(300), Lsn(400)..Lsn(500)];
+        let begins = [100, 300, 500].map(|end| behind_the_hole(&stretches, Lsn(end)).0);
+        assert_eq!(begins, [0, 200, 400], "what lies before the first stretch is no hole");
+        assert_eq!(behind_the_hole(&[], Lsn(500)), Lsn(0));
+    }
 }
