@@ -60,6 +60,18 @@ pub enum TimeError {
     /// It is further from UTC than any clock.
     #[error("'{0}' has an offset from UTC that no clock has; the largest that PostgreSQL knows is 15:59")]
     Offset(String),
+    /// No zone has that name.
+    #[error(
+        "'{text}' names the time zone '{zone}', which is not known here; check the spelling (as in 'Europe/Berlin'), or write the time with an offset, as in '{example}'"
+    )]
+    UnknownZone {
+        /// What was given.
+        text: String,
+        /// The zone.
+        zone: String,
+        /// The same with an offset.
+        example: String,
+    },
     /// It is no time at all.
     #[error("'{0}' is not a time; write it as in '2026-11-22 14:30:00+01' or '2026-11-22 14:30:00 Europe/Berlin'")]
     NotATime(String),
@@ -88,12 +100,19 @@ pub fn parse_time(text: &str) -> Result<Timestamp, TimeError> {
     let not_a_time = || TimeError::NotATime(text.to_owned());
     let (head, tail) = text.trim_end_matches(']').rsplit_once([' ', '[']).ok_or_else(not_a_time)?;
     let civil = civil(head.trim()).map_err(|_| not_a_time())?;
-    let zone = TimeZone::get(tail).map_err(|_| not_a_time())?;
-    let ambiguous = || {
-        let (text, zone) = (text.to_owned(), tail.to_owned());
-        TimeError::Ambiguous { text, zone, example: format!("{}+01", civil.strftime("%F %T")) }
+    let (given, name, example) = (text.to_owned(), tail.to_owned(), format!("{}+01", civil.strftime("%F %T")));
+    let Ok(zone) = TimeZone::get(tail) else {
+        let is_a_name = looks_like_a_zone(tail);
+        return Err(if is_a_name { TimeError::UnknownZone { text: given, zone: name, example } } else { not_a_time() });
     };
-    zone.to_ambiguous_timestamp(civil).unambiguous().map(in_microseconds).map_err(|_| ambiguous())
+    let ambiguous = TimeError::Ambiguous { text: given, zone: name, example };
+    zone.to_ambiguous_timestamp(civil).unambiguous().map(in_microseconds).map_err(|_| ambiguous)
+}
+
+/// Whether a word is meant for the name of a zone: neither half of a day nor an offset.
+fn looks_like_a_zone(word: &str) -> bool {
+    let is_half = ["am", "pm"].iter().any(|half| word.eq_ignore_ascii_case(half));
+    !is_half && word.starts_with(|first: char| first.is_ascii_alphabetic())
 }
 
 /// Whether an offset is one that PostgreSQL takes (`MAX_TZDISP_HOUR` in `datetime.h`).
@@ -144,9 +163,17 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_that_is_not_known_is_named() {
+        for text in ["2026-11-22 14:30:00 Europe/Pariss", "2026-11-22T14:30:00[Europe/Pariss]"] {
+            let message = parse_time(text).expect_err("no such zone").to_string();
+            assert!(message.contains("time zone 'Europe/Pariss', which is not known"), "{message}");
+            assert!(message.contains("'2026-11-22 14:30:00+01'"), "{message}");
+        }
+    }
+
+    #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["", "yesterday", "14:30", "2026-13-01 00:00:00Z", "2026-11-22 02:30 PM", "2026-11-22 14:30:00 Nowhere/Land"]
-        {
+        for text in ["", "yesterday", "14:30", "2026-13-01 00:00:00Z", "2026-11-22 02:30 PM", "2026-11-22 14:30:00 99"] {
             assert!(matches!(parse_time(text), Err(TimeError::NotATime(_))), "{text}: {:?}", parse_time(text));
         }
     }

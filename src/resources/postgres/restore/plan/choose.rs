@@ -274,7 +274,10 @@ pub(super) fn backup<'a>(facts: &Facts, route: &'a Route, reached: &Reached) -> 
 
 fn before_first(route: &Route, reached: &Reached) -> Reason {
     let backup = route.wanted.backup.as_ref().map_or_else(|| "every backup".to_owned(), |id| format!("backup {id}"));
-    Reason::BeforeFirstConsistentPoint { target: route.wanted.target.clone(), at: reached.stop.unwrap_or_default(), backup }
+    let target = route.wanted.target.clone();
+    // Where a time lies nobody knows: `reached` is the first commit past it, or the backup itself.
+    let at = reached.stop.filter(|_| matches!(target, RecoveryTarget::Xid(_) | RecoveryTarget::Name(_)));
+    Reason::BeforeFirstConsistentPoint { target, at, backup }
 }
 
 /// Before a backup began, a time may have seen a cluster without some of what the backup holds: unless it is known that nothing was

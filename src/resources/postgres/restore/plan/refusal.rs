@@ -81,12 +81,12 @@ pub enum Reason {
         instead: Option<TimelineId>,
     },
     /// Earlier than a restored cluster can be consistent.
-    #[error("{target} ({at}) lies before the first consistent point of {backup}")]
+    #[error("{target}{} lies before the first consistent point of {backup}", Place(.at))]
     BeforeFirstConsistentPoint {
         /// What was asked for.
         target: RecoveryTarget,
-        /// Where it lies.
-        at: Lsn,
+        /// Where it lies, where that was found and the target does not say so itself.
+        at: Option<Lsn>,
         /// Every backup, or the one that was asked for.
         backup: String,
     },
@@ -302,6 +302,14 @@ impl fmt::Display for Positions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text: Vec<String> = self.0.iter().map(ToString::to_string).collect();
         f.write_str(&text.join(", "))
+    }
+}
+
+struct Place<'a>(&'a Option<Lsn>);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |at| write!(f, " ({at})"))
     }
 }
 

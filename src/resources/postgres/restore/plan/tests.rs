@@ -116,9 +116,16 @@ fn the_newest_backup_before_the_target_is_taken() {
 #[test]
 fn a_target_before_the_first_consistent_point_is_refused() {
     let facts = facts(vec![backup(1, 100..150)], &[(1, 0..1000)]);
-    for (target, located) in [(RecoveryTarget::Lsn(Lsn(149)), at(&facts, 149)), (RecoveryTarget::Time(time(0)), found(120))] {
-        let refused = made(&facts, &to(target), located);
-        assert!(matches!(refused, Err(Reason::BeforeFirstConsistentPoint { .. })), "{refused:?}");
+    let cases = [
+        (RecoveryTarget::Lsn(Lsn(149)), at(&facts, 149), "LSN 0/95 lies before the first".to_owned()),
+        (RecoveryTarget::Time(time(0)), found(120), format!("{} lies before the first", time(0))),
+        (RecoveryTarget::Time(time(0)), found(300), format!("{} lies before the first", time(0))),
+        (RecoveryTarget::Xid(120), found(120), "transaction 120 (0/78) lies before the first".to_owned()),
+    ];
+    for (target, located, expected) in cases {
+        let refused = made(&facts, &to(target), located).unwrap_err();
+        assert!(matches!(refused, Reason::BeforeFirstConsistentPoint { .. }), "{refused:?}");
+        assert!(refused.to_string().starts_with(&expected), "{refused}");
     }
 }
 
