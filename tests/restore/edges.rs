@@ -150,3 +150,35 @@ fn what_was_written_last_before_a_fork_is_found_on_the_old_timeline_where_the_ne
         assert_eq!(story.started(name, &arguments).content(), first, "{name}");
     }
 }
+
+#[test]
+fn in_a_hole_of_the_newest_timeline_the_position_before_it_is_named_and_not_an_older_timeline_that_lacks_commits() {
+    let story = Story::new(&Installation::newest());
+    let cluster = &story.cluster;
+    cluster.sql("CREATE TABLE t (i int)");
+    story.backup();
+    cluster.sql("INSERT INTO t VALUES (1)");
+    story.store_wal();
+    let copy = story.started("copy", &[]);
+    let sql = |statements: &str| copy.try_statements(statements).expect("a statement on the copy");
+    sql("INSERT INTO t VALUES (2)");
+    let (expected, before) = (copy.content(), sql("SELECT pg_walfile_name(pg_current_wal_lsn())"));
+    sql("SELECT pg_switch_wal()");
+    // This segment is lost.
+    sql("INSERT INTO t VALUES (3)");
+    let moment = sql("SELECT clock_timestamp()");
+    sql("SELECT pg_switch_wal()");
+    sql("INSERT INTO t VALUES (4)");
+    let behind = sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    sql("SELECT pg_switch_wal()");
+    for name in ["00000002.history", &before, &behind] {
+        story.holdfast.run(&["wal", "push", &story.place("copy").join("pg_wal").join(name).display().to_string()]);
+    }
+    let refused = story.refusal(&["--target-time", &moment]);
+    assert!(refused.contains("WAL is missing between") && !refused.contains("add --target-timeline"), "{refused}");
+    let named = refused.split("--target-lsn ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a position");
+    assert_eq!(story.started("named", &["--target-lsn", named, "--target-action", "pause"]).content(), expected);
+    // Who asks for the old one all the same is told of the newer one.
+    let warnings = dry_run(&story, &["--target-time", &moment, "--target-timeline", "1"])["warnings"].to_string();
+    assert!(warnings.contains("timeline 2 is newer, and no commit of timeline 1 later than "), "{warnings}");
+}
