@@ -19,6 +19,7 @@ mod source;
 mod sums;
 mod survey;
 mod verify;
+mod waiting;
 
 pub use error::{Error, Result};
 pub use resource::Objects;

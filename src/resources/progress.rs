@@ -40,6 +40,12 @@ impl Progress {
         self.0.send_modify(|doing| doing.what = what.into());
     }
 
+    /// What was said last.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.0.borrow().what.clone()
+    }
+
     /// Says how much there is to do.
     pub fn expect(&self, total_bytes: u64) {
         self.0.send_modify(|doing| doing.total_bytes = total_bytes);

@@ -99,10 +99,16 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// It was asked to stop while the bucket did not do what it was asked for.
+    #[error("cancelled while waiting for the bucket: {0}")]
+    StoppedWaiting(String),
     /// A worker ended without a result.
     #[error("a worker ended early: {0}")]
     Interrupted(String),
 }
+
+/// What to look at where a bucket does not answer.
+const UNREACHABLE_HINT: &str = "check that the bucket's endpoint runs and can be reached from this host";
 
 /// The permission that a refused operation needs, as services name it.
 fn permission(error: &storage::Error) -> String {
@@ -145,9 +151,10 @@ impl Explained for Error {
             Self::Bucket { source } => match source.failure {
                 Failure::Denied(_) => "give the credentials of the bucket that permission, for the bucket and for its objects",
                 Failure::NoStore(_) => "correct the bucket's url and endpoint, or create the bucket",
-                Failure::Unavailable(_) => "check that the bucket's endpoint runs and can be reached from this host",
+                Failure::Unavailable(_) => UNREACHABLE_HINT,
                 _ => return None,
             },
+            Self::StoppedWaiting(_) => UNREACHABLE_HINT,
             Self::Listing { .. } | Self::Altered { .. } => "use another backup, or the object from a copy of the repository",
             Self::Vanished { .. } => "take the backup again: what is missing is then read from the bucket",
             Self::Target { .. } => {

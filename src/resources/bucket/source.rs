@@ -9,7 +9,8 @@ use super::error::Result;
 use super::line::Line;
 use super::survey::{Look, Survey};
 use crate::config::{self, BucketSource, Pattern, StoreUrl, Tags};
-use crate::storage::s3::{Bucket, FirstPiece, ListedObject, Reading};
+use crate::storage::retry::Policy;
+use crate::storage::s3::{self, Bucket, FirstPiece, ListedObject, Reading};
 
 /// An object up to this size is read in one piece, and others beside it.
 pub(super) const WHOLE_BYTES_MAX: u64 = 1 << 20;
@@ -36,20 +37,25 @@ pub(super) enum Retagged {
 }
 
 impl Source {
-    /// The bucket of a section.
-    pub async fn of(section: &config::Bucket) -> Result<Self> {
+    /// The bucket of a section, whose requests are tried again as `retry` says.
+    pub async fn of(section: &config::Bucket, retry: Policy) -> Result<Self> {
         let (bucket, prefix) = match &section.source.url {
             StoreUrl::S3 { bucket, prefix } => (bucket.as_str(), prefix.as_str()),
             StoreUrl::Directory(_) => ("", ""),
         };
-        let source = Self::at(&section.source, bucket, prefix, section.exclude.clone(), String::new()).await?;
+        let options = s3::Options { retry, ..section.source.options(bucket, prefix)? };
+        let source = Self::new(options, section.exclude.clone(), String::new()).await;
         Ok(Self { tags: section.tags, ..source })
     }
 
     /// Another bucket, reached in the same way.
     pub async fn at(source: &BucketSource, bucket: &str, below: &str, exclude: Vec<Pattern>, prefix: String) -> Result<Self> {
-        let bucket = Bucket::connect(source.options(bucket, below)?).await;
-        Ok(Self { bucket, exclude, prefix, tags: Tags::default(), tags_allowed: OnceCell::new() })
+        Ok(Self::new(source.options(bucket, below)?, exclude, prefix).await)
+    }
+
+    async fn new(options: s3::Options, exclude: Vec<Pattern>, prefix: String) -> Self {
+        let bucket = Bucket::connect(options).await;
+        Self { bucket, exclude, prefix, tags: Tags::default(), tags_allowed: OnceCell::new() }
     }
 
     /// The client.

@@ -10,6 +10,7 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -19,12 +20,14 @@ pub use sum::{Md5Hasher, Md5Sum};
 pub use write::BucketUpload;
 
 use super::{Options, S3Store};
-use crate::storage::{Result, Store};
+use crate::storage::{Error, Result, Store};
 
 /// A bucket, or what lies below a prefix of one. Cloning it is cheap.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     store: S3Store,
+    /// What the last request failed with that may pass; nothing once one has passed. Clones share it.
+    trouble: Arc<Mutex<Option<String>>>,
 }
 
 /// An object as a listing shows it.
@@ -104,7 +107,31 @@ pub struct FirstPiece {
 impl Bucket {
     /// A client of that bucket. Nothing is asked of the service yet.
     pub async fn connect(options: Options) -> Self {
-        Self { store: S3Store::connect(options).await }
+        Self { store: S3Store::connect(options).await, trouble: Arc::default() }
+    }
+
+    /// Why the service is asked again and again, while it is.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Does something until it passes, fails for good, or has been tried for long enough.
+    async fn tried<T, Attempt>(&self, mut attempt: impl FnMut() -> Attempt) -> Result<T>
+    where
+        Attempt: Future<Output = Result<T>>,
+    {
+        let noted = || {
+            let answer = attempt();
+            async move { self.noted(answer.await) }
+        };
+        Box::pin(self.store.options.retry.run(noted)).await
+    }
+
+    fn noted<T>(&self, done: Result<T>) -> Result<T> {
+        let trouble = done.as_ref().err().filter(|error| error.is_retryable()).map(Error::to_string);
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        done
     }
 
     /// The bucket's URL, without secrets.
@@ -120,7 +147,7 @@ impl Bucket {
     /// When the service does not answer or refuses. An empty page is never a failure in disguise.
     pub async fn page(&self, prefix: &str, from: Option<&str>, limit: usize) -> Result<ListedPage> {
         let page = || async { self.store.named("list", prefix, listing::page(&self.store, prefix, from, limit).await) };
-        Box::pin(self.store.options.retry.run(page)).await
+        self.tried(page).await
     }
 
     /// Reads the first `limit` bytes of an object, whatever version it has.
@@ -129,7 +156,7 @@ impl Bucket {
     /// When the service does not answer or refuses.
     pub async fn first_piece(&self, key: &str, limit: u64) -> Result<Reading<FirstPiece>> {
         let read = || async { self.store.named("get", key, read::first(&self.store, key, limit).await) };
-        Box::pin(self.store.options.retry.run(read)).await
+        self.tried(read).await
     }
 
     /// Reads a piece of the version of an object that has this ETag; all of `range` is there.
@@ -138,7 +165,7 @@ impl Bucket {
     /// When the service does not answer or refuses.
     pub async fn piece(&self, key: &str, range: Range<u64>, etag: &str) -> Result<Reading<Bytes>> {
         let read = || async { self.store.named("get", key, read::piece(&self.store, key, range.clone(), etag).await) };
-        Box::pin(self.store.options.retry.run(read)).await
+        self.tried(read).await
     }
 
     /// The tags of an object; none where the service knows no tags.
@@ -147,7 +174,7 @@ impl Bucket {
     /// When the service does not answer or refuses.
     pub async fn tags(&self, key: &str) -> Result<Reading<BTreeMap<String, String>>> {
         let read = || async { self.store.named("get the tags", key, read::tags(&self.store, key).await) };
-        Box::pin(self.store.options.retry.run(read)).await
+        self.tried(read).await
     }
 
     /// Stores an object, in place of one that may be there.
@@ -156,7 +183,7 @@ impl Bucket {
     /// When the service does not answer or refuses.
     pub async fn put(&self, key: &str, description: &Description, body: Bytes) -> Result<()> {
         let put = || async { self.store.named("put", key, write::put(&self.store, key, description, body.clone()).await) };
-        Box::pin(self.store.options.retry.run(put)).await
+        self.tried(put).await
     }
 
     /// Begins an object of the key and size of `like`, which may be too large for memory; where it can be, it gets the same ETag.
@@ -171,6 +198,6 @@ impl Bucket {
     /// When the service does not answer or refuses.
     pub async fn delete(&self, key: &str) -> Result<()> {
         let delete = || async { self.store.named("delete", key, write::delete(&self.store, key).await) };
-        Box::pin(self.store.options.retry.run(delete)).await
+        self.tried(delete).await
     }
 }
