@@ -89,6 +89,20 @@ fn a_role_that_may_not_read_everything_is_told_so() {
     assert_eq!(site.json(&["verify", "dump/app"])["sound"], true);
 }
 
+#[test]
+fn a_role_that_may_not_make_databases_is_told_so_before_anything_is_restored() {
+    let site = Site::new(&Installation::newest(), "");
+    site.backup();
+    site.cluster.sql("CREATE ROLE restorer LOGIN");
+    site.configure_with(&site.conninfo().replace("user=postgres", "user=restorer"), &site.encryption(), "");
+    for more in [&["--dry-run"][..], &[]] {
+        let said = site.refusal(&[&["restore", "dump/app", "--to", "app_copy"][..], more].concat());
+        assert!(said.contains("the role restorer may not make databases"), "{said}");
+        assert!(said.contains("ALTER ROLE \"restorer\" CREATEDB"), "{said}");
+    }
+    assert!(!site.databases().iter().any(|name| name.starts_with("app_copy")), "{:?}", site.databases());
+}
+
 fn nothing_secret_is_stored_in_the_clear_where_there_is_no_encryption(site: &Site) {
     site.configure("", "");
     let taken = site.backup();

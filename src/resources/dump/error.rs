@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::source::quoted;
 use crate::pgwire::{self, ConnInfoError};
 use crate::resources::Explained;
 use crate::resources::place::NoPlainFile;
@@ -65,6 +66,17 @@ pub enum Error {
         /// The major version that was dumped.
         dumped: u32,
     },
+    /// The role lacks CREATEDB.
+    #[error("the role {role} may not make databases at {server}, and a restore fills a new one: nothing was changed")]
+    MayNotCreate {
+        /// The role.
+        role: String,
+        /// The server's address.
+        server: String,
+    },
+    /// The database to fill was not made.
+    #[error(transparent)]
+    NotMade(pgwire::Error),
     /// A template in the place of the restored database.
     #[error("database {0} is a template, which PostgreSQL does not drop: it cannot be replaced, and nothing was changed")]
     Template(String),
@@ -132,6 +144,7 @@ impl Explained for Error {
         match self {
             Self::Repository(error) => error.is_retryable(),
             Self::Program(error) => !matches!(error, program::Error::Start { .. }),
+            Self::NotMade(error) => error.is_retryable(),
             Self::Server(_) | Self::NotWhole(_) | Self::Interrupted(_) => true,
             _ => false,
         }
@@ -142,7 +155,10 @@ impl Explained for Error {
             Self::Repository(error) => return error.hint(),
             Self::Config(error) => return error.hint().map(str::to_owned),
             Self::ConnInfo(error) => return error.hint().map(str::to_owned),
-            Self::Server(error) => return error.hint().map(str::to_owned),
+            Self::NotMade(error) if matches!(error.failure(), pgwire::Failure::PermissionDenied) => {
+                "run ALTER ROLE ... CREATEDB; where the database is to belong to another role, grant that one too: GRANT OWNER TO ..."
+            }
+            Self::Server(error) | Self::NotMade(error) => return error.hint().map(str::to_owned),
             Self::Programs(error) => return error.hint().map(str::to_owned),
             Self::Program(program::Error::TooLong { .. }) => "raise 'timeout', or find out what it waits for",
             Self::Program(_) => {
@@ -158,7 +174,13 @@ impl Explained for Error {
             Self::Template(name) => {
                 return Some(format!(
                     "restore under another name, or run 'ALTER DATABASE {} IS_TEMPLATE false' there first",
-                    super::source::quoted(name)
+                    quoted(name)
+                ));
+            }
+            Self::MayNotCreate { role, .. } => {
+                return Some(format!(
+                    "run, as a superuser: ALTER ROLE {} CREATEDB; or restore into a file with --to ./FILE",
+                    quoted(role)
                 ));
             }
             Self::Prepared { .. } => {

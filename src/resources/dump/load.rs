@@ -34,7 +34,7 @@ impl Loading<'_> {
     /// Makes the database by the statement `create`, fills it and compares its rows; how many tables were compared. A database that
     /// could not be filled is removed.
     pub(super) async fn fill(&self, database: &str, create: &str, without_tablespaces: bool) -> resources::Result<Option<usize>> {
-        self.sql.execute("making the database", create).await.map_err(Error::from)?;
+        self.sql.execute("making the database", create).await.map_err(Error::NotMade)?;
         let filled = self.run.until_cancelled(self.fill_made(database, without_tablespaces)).await;
         if let Err(error) = &filled {
             tracing::debug!(database, "removing it, because it could not be filled: {error}");

@@ -2,6 +2,7 @@
 
 mod database;
 mod file;
+mod privilege;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::privilege::may_make_databases;
 use crate::config::{self, Environment};
 use crate::pgwire::{ConnInfo, SqlConnection};
 use crate::repository::{BackupEntry, ResourceName};
@@ -88,6 +89,7 @@ impl DatabasePlan {
             return Err(Error::OlderServer { server: sql.server().to_owned(), found: major, dumped });
         }
         source::programs(section, detail.program_major)?;
+        may_make_databases(&sql).await?;
         let (found, owner) = look(&info, &sql, &name).await?;
         Ok(Self {
             server: sql.server().to_owned(),
