@@ -83,6 +83,12 @@ impl Standing {
         self.record.state == LeaseState::Held && self.age(now) <= self.record.patience()
     }
 
+    /// When it is dead unless it is renewed.
+    #[must_use]
+    pub fn ends_at(&self) -> Timestamp {
+        self.stored_at.checked_add(self.record.patience()).unwrap_or(Timestamp::MAX)
+    }
+
     /// How long ago it was stored.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Duration {

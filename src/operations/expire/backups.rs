@@ -9,7 +9,7 @@ use super::facts::{Facts, LineageFacts, Rules};
 use super::lineage::{Times, oldest_first, times};
 use crate::config::{Keep, Period};
 use crate::pg::TimelineId;
-use crate::repository::Protects;
+use crate::repository::{LeaseRecord, Protects, Standing};
 
 /// WAL that was stored so recently belongs to a timeline that is still written.
 const WRITTEN_WITHIN_H: i64 = 24;
@@ -190,11 +190,21 @@ impl Judged<'_> {
             verdict.holds.extend(self.facts.holds.iter().filter(|(id, _)| *id == backup.id).map(|(_, words)| words.clone()));
             let used = self.facts.leases.iter().filter(|lease| lease.record.protects == Protects::Backup(backup.id.clone()));
             for lease in used {
-                verdict.holds.push(format!("in use: {}, by {}", lease.record.purpose, lease.record.holder));
+                verdict.holds.push(use_of(lease));
                 verdict.window = true;
             }
         }
     }
+}
+
+/// What a backup is used for, or was: a restore that has ended may have a recovery to come, which needs the same again.
+fn use_of(lease: &Standing) -> String {
+    let LeaseRecord { purpose, holder, left, .. } = &lease.record;
+    if !left {
+        return format!("in use: {purpose}, by {holder}");
+    }
+    let [restored, until] = [lease.stored_at, lease.ends_at()].map(|time| time.strftime("%Y-%m-%d %H:%M:%SZ"));
+    format!("restored at {restored} on {}, protected until {until} in case its recovery needs WAL again", holder.host)
 }
 
 /// The unit of a calendar rule whose first day is `first`.

@@ -81,6 +81,7 @@ impl Terms {
             state: LeaseState::Held,
             lease_s: self.lease.as_secs().max(1),
             made_at: clock::now(),
+            left: false,
         }
     }
 }
@@ -165,7 +166,7 @@ impl Lease {
     /// # Errors
     /// As `renew`.
     pub async fn leave_for(mut self, lease: Duration) -> Result<()> {
-        self.record.lease_s = lease.as_secs().max(1);
+        (self.record.lease_s, self.record.left) = (lease.as_secs().max(1), true);
         self.renew().await
     }
 

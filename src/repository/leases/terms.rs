@@ -141,6 +141,9 @@ pub struct LeaseRecord {
     pub lease_s: u64,
     /// When it was made, by the holder's clock: for people only.
     pub made_at: Timestamp,
+    /// Whether its holder has done its work, and left it behind for what may follow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
 }
 
 impl LeaseRecord {
@@ -160,6 +163,7 @@ impl LeaseRecord {
             state: LeaseState::Broken,
             lease_s: 0,
             made_at: clock::now(),
+            left: false,
         }
     }
 }

@@ -136,10 +136,12 @@ async fn a_lease_left_behind_lives_as_long_as_was_said() {
     let bench = Bench::new().await;
     let lease = bench.take().await.expect("nobody has it");
     lease.keep().leave_for(Duration::from_hours(24)).await.unwrap();
+    assert!(bench.leases.standing().await.unwrap()[0].record.left);
     bench.age(Duration::from_hours(24));
     assert!(bench.take().await.is_none());
     bench.age(Duration::from_hours(37));
     assert!(bench.take().await.is_some());
+    assert!(!bench.leases.standing().await.unwrap()[0].record.left);
 }
 
 #[tokio::test]

@@ -96,6 +96,20 @@ fn a_held_backup_keeps_its_own_wal_and_does_not_stop_the_rest() {
 }
 
 #[test]
+fn a_restore_that_has_ended_is_not_said_to_be_under_way() {
+    let mut world = daily(4);
+    world.lease(1, Protects::Backup(world.backups[0].id.clone()));
+    let said = |world: &World| plan(world, "keep = { last = 1 }").backups[0].reasons.join("; ");
+    assert_eq!(said(&world), "in use: a test, by process 1 on db1");
+    let lease = &mut world.leases[0];
+    (lease.record.left, lease.record.lease_s) = (true, 24 * 3600);
+    lease.stored_at = "2026-11-30T12:00:00Z".parse().expect("a time");
+    let expected =
+        "restored at 2026-11-30 12:00:00Z on db1, protected until 2026-12-02 00:00:01Z in case its recovery needs WAL again";
+    assert_eq!(said(&world), expected);
+}
+
+#[test]
 fn calendar_rules_keep_the_newest_of_each_unit() {
     let plan = plan(&daily(60), "keep = { daily = 3, weekly = 2, monthly = 2 }");
     let days: Vec<String> =

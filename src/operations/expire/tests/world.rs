@@ -211,7 +211,7 @@ impl World {
     pub(super) fn lease(&mut self, mark: u64, protects: Protects) {
         let holder = Holder { host: "db1".to_owned(), process: 1, mark: String::new() };
         let (purpose, state, made_at) = ("a test".to_owned(), LeaseState::Held, self.now);
-        let record = LeaseRecord { holder, purpose, protects, state, lease_s: 120, made_at };
+        let record = LeaseRecord { holder, purpose, protects, state, lease_s: 120, made_at, left: false };
         self.leases.push(Standing { name: LeaseName::restore(mark), generation: 1, record, stored_at: self.now });
     }
 }
