@@ -75,7 +75,7 @@ impl Installation {
         let cluster = builder.start();
         cluster.sql(
             "CREATE ROLE holdfast LOGIN REPLICATION PASSWORD 'hush-hush-holdfast';
-             GRANT pg_monitor, pg_read_all_settings, pg_read_all_data TO holdfast; CREATE ROLE app LOGIN PASSWORD 'hush-hush-app';
+             GRANT pg_monitor, pg_read_all_data TO holdfast; CREATE ROLE app LOGIN PASSWORD 'hush-hush-app';
              CREATE DATABASE hopwhistle OWNER app",
         );
         cluster.sql_in("hopwhistle", SCHEMA);

@@ -28,9 +28,9 @@ pub async fn check_cluster(
     let object = resource.to_string();
     let (mut findings, server) = check_server(repository, resource, cluster).await;
     let mut told = None;
-    if let Some(Server { info, .. }) = &server {
+    if let Some(server @ Server { info, .. }) = &server {
         if cluster.stream {
-            let (slot, reached) = check_slot(&object, &cluster.slot, info, receiver).await;
+            let (slot, reached) = check_slot(&object, &cluster.slot, server, receiver).await;
             findings.extend(slot);
             told = reached;
         }
@@ -47,16 +47,24 @@ pub async fn check_cluster(
 }
 
 /// Whether the slot is there, in use and out of danger; and up to where the server was told through it that WAL is stored.
-async fn check_slot(object: &str, name: &str, info: &ConnInfo, receiver: Option<&ReceiverStatus>) -> (Vec<Finding>, Option<Lsn>) {
-    let slot = match look_up_slot(name, info).await {
+async fn check_slot(object: &str, name: &str, server: &Server, receiver: Option<&ReceiverStatus>) -> (Vec<Finding>, Option<Lsn>) {
+    let slot = match look_up_slot(name, &server.info).await {
         Ok(slot) => slot,
-        Err(error) => {
-            let found = format!("the replication slot could not be looked up: {error}");
-            return (vec![Finding::bad(Level::Warning, object, found, error.hint())], None);
-        }
+        Err(error) => return (judge_unseen(object, server.refused.as_ref(), &error).into_iter().collect(), None),
     };
     let told = slot.as_ref().filter(|slot| slot.active).and_then(|slot| slot.restart_lsn);
     (judge_slot(object, name, slot.as_ref(), receiver), told)
+}
+
+/// Of a slot that cannot be looked up nothing is known, not even that it is there. What keeps everybody out has been said of the server already.
+fn judge_unseen(object: &str, refused: Option<&source::Error>, error: &source::Error) -> Option<Finding> {
+    if let (Some(source::Error::Server(refused)), source::Error::Server(error)) = (refused, error)
+        && std::mem::discriminant(refused.failure()) == std::mem::discriminant(error.failure())
+    {
+        return None;
+    }
+    let found = format!("the replication slot could not be looked up: {error}");
+    Some(Finding::bad(Level::Critical, object, found, error.hint()))
 }
 
 async fn look_up_slot(name: &str, info: &ConnInfo) -> Result<Option<SlotState>, source::Error> {
@@ -260,6 +268,7 @@ mod tests {
     use super::*;
     use crate::operations::running_backup::RunningBackup;
     use crate::pg::SystemId;
+    use crate::pgwire::{self, Failure};
     use crate::resources::postgres::archive::Trouble;
 
     fn without_a_backup(running_backup: Option<RunningBackup>) -> ClusterStatus {
@@ -298,6 +307,17 @@ mod tests {
         assert!(level == Level::Ok && found.ends_with("by the agent"), "{found}");
         let (level, found) = judged(None);
         assert!(level == Level::Ok && found.contains("through the slot 'holdfast' by 'pg_receivewal'"), "{found}");
+    }
+
+    #[test]
+    fn what_keeps_everybody_out_is_said_once_and_a_slot_that_is_not_seen_is_critical() {
+        let error = |failure| source::Error::from(pgwire::Error::new("connecting", "db1:5432", failure));
+        let judged = |refused: Option<Failure>, failure| {
+            judge_unseen("postgres/main", refused.map(error).as_ref(), &error(failure)).map(|finding| finding.level)
+        };
+        assert_eq!(judged(Some(Failure::WrongPassword), Failure::WrongPassword), None);
+        assert_eq!(judged(Some(Failure::LoginRefused), Failure::NoSuchDatabase), Some(Level::Critical));
+        assert_eq!(judged(None, Failure::NoSuchDatabase), Some(Level::Critical));
     }
 
     #[test]

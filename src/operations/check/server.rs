@@ -14,6 +14,8 @@ pub(super) struct Server {
     pub info: ConnInfo,
     /// What it said of itself, if it let a receiver in.
     pub identity: Option<SystemIdentity>,
+    /// Why it did not, where that is not so; it has been said.
+    pub refused: Option<source::Error>,
 }
 
 /// Whether a server lets a receiver in, is one that is supported, and may be followed; and which others were overtaken. A server that may not
@@ -37,7 +39,7 @@ pub(super) async fn check_server(
         }
         Err(error @ source::Error::Superseded(_)) => (bad(&error), None),
         // Plain SQL may be let in where replication is not.
-        Err(error) => (bad(&error), Some(Server { info, identity: None })),
+        Err(error) => (bad(&error), Some(Server { info, identity: None, refused: Some(error) })),
     }
 }
 
@@ -65,7 +67,7 @@ async fn look(
         None => Vec::new(),
     };
     server.close().await;
-    Ok((found, beside, Server { info: only, identity: Some(identity) }))
+    Ok((found, beside, Server { info: only, identity: Some(identity), refused: None }))
 }
 
 /// A word on a configuration outside the data directory, as Debian has it: no base backup holds it. Nothing where the role may not see
