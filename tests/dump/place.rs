@@ -151,6 +151,7 @@ fn a_dump_becomes_a_file_that_pg_restore_reads() {
 fn a_place_that_is_none_is_refused(site: &Site) {
     let refused = |to: &str| site.refusal(&["restore", "dump/app", "--to", to]);
     assert!(site.refusal(&["restore", "dump/app"]).contains("no place for the dump"));
+    assert_eq!(site.try_run(&["restore", "dump/app"]).status.code(), Some(2));
     let said = refused("postgresql://me:hush-hush@127.0.0.1/shop");
     assert!(said.contains("holds a password") && !said.contains("hush"), "{said}");
     assert!(refused("host=127.0.0.1 port=1").contains("names no database"));

@@ -47,6 +47,7 @@ fn a_file_that_is_there_is_replaced_only_when_told() {
     site.run(&["restore", "redis/cache", "--to", &to, "--apply"]);
     assert!(fs::read(&file).expect("a file").starts_with(b"REDIS0010"));
     assert!(site.refusal(&["restore", "redis/cache"]).contains("no place"));
+    assert_eq!(site.try_run(&["restore", "redis/cache"]).status.code(), Some(2));
 }
 
 #[test]

@@ -106,7 +106,8 @@ pub(super) async fn run(
     common: &Options,
     options: &ClusterOptions,
 ) -> Outcome {
-    let to = PathBuf::from(common.to.as_ref().ok_or_else(|| Failure::from(restore::Error::NoDirectory))?);
+    let nowhere = || Failure::from(restore::Error::NoDirectory).with_code(USAGE);
+    let to = PathBuf::from(common.to.as_ref().ok_or_else(nowhere)?);
     let wanted = wanted(common, options);
     needs_target(&wanted)?;
     let plan = make_plan(&context.repository_now(config).await?, resource, &wanted).await?;

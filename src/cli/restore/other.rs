@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Options;
-use crate::cli::exit::{DONE, Failure};
+use crate::cli::exit::{DONE, Failure, USAGE};
 use crate::cli::output::counted;
 use crate::cli::running::watched;
 use crate::cli::{Context, Outcome};
@@ -42,7 +42,8 @@ async fn plan_and_restore(
     wanted: &WantedRestore,
     is_dry_run: bool,
 ) -> Outcome {
-    let planned = watched(context, repository, "planning", async |run| resource.plan_restore(&run, backup, wanted).await).await?;
+    let planned = watched(context, repository, "planning", async |run| resource.plan_restore(&run, backup, wanted).await).await;
+    let planned = planned.map_err(|failure| if lacks_place(wanted) { failure.with_code(USAGE) } else { failure })?;
     let (plan, text) = (planned.json(), planned.text());
     let report = |restored, result, text| Report {
         resource: resource.name().clone(),
@@ -75,6 +76,16 @@ fn incomplete(backup: &BackupEntry, undone: usize) -> Failure {
         "backup {id} of {resource} is not restored completely: what had changed since the plan was made was left as it is, {left}"
     ))
     .with_hint(Some("the result names them; restore again to see how they differ from the backup"))
+}
+
+/// Whether the command line leaves out where to, and the kind has no place of its own.
+fn lacks_place(wanted: &WantedRestore) -> bool {
+    wanted.to.is_none()
+        && match &wanted.options {
+            RestoreOptions::Command(_) | RestoreOptions::Dump(_) => true,
+            RestoreOptions::Redis(request) => request.into.is_none(),
+            _ => false,
+        }
 }
 
 /// The options of this kind.
