@@ -72,7 +72,10 @@ pub struct Keep {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as { within = \"30d\", at_least = 2 } (last, daily, weekly, monthly, yearly)"
+)]
 struct KeepTable {
     within: Option<Period>,
     at_least: Option<u32>,

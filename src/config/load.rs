@@ -83,8 +83,11 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
-/// Adds the nearest known key to what the parser says of an unknown one.
+/// Adds the nearest known key to what the parser says of an unknown one, and keeps its words on this program's types to itself.
 fn explain(message: &str) -> String {
+    if let Some((found, _)) = message.rsplit_once("expected struct ") {
+        return format!("{found}expected a table: {{ KEY = VALUE, ... }}, or a section of its own in brackets");
+    }
     let mut quoted = message.split('`').skip(1).step_by(2);
     let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else {
         return message.to_owned();
@@ -135,6 +138,8 @@ mod tests {
     #[test]
     fn wrong_values_are_named_with_their_line() {
         assert!(refusal("[repository]\nurl = \"ftp://x\"\n").contains(":2: 'ftp://x' is no store"));
+        let no_section = refusal("repository = \"file:///b\"\n");
+        assert!(no_section.contains("expected a table: { KEY = VALUE, ... }") && !no_section.contains("struct"), "{no_section}");
         assert!(refusal(&format!("{GOOD}max_delay = \"soon\"\n")).contains(":5: 'soon' is not a duration"));
         assert!(refusal(&format!("{GOOD}[postgres.\"a/b\"]\nconninfo = \"\"\n")).contains("'postgres/a/b' is not the name"));
     }
@@ -241,6 +246,9 @@ mod tests {
         for (line, message) in [
             ("schedule = \"0 0 30 2 *\"", ":5: '0 0 30 2 *' never comes"),
             ("schedule = { cron = \"0 0 * * *\", time_zone = \"Mars\" }", ":5: "),
+            ("schedule = \"0 25 * * *\"", ":5: '0 25 * * *' is not a schedule: '25' cannot be the hour"),
+            ("keep = \"30d\"", "expected a table such as { within = \"30d\", at_least = 2 }"),
+            ("objectives = \"1h\"", "expected a table such as { rto = \"1h\", rpo = \"1m\" }"),
             ("keep = {}", ":5: this retention would keep nothing"),
             ("keep = { within = \"0d\" }", ":5: '0d' is not a length of time"),
             ("keep = { within = \"1m\" }", ":5: '1m' is less than an hour: 'm' stands for minutes; months are written as in 1mo"),

@@ -102,7 +102,7 @@ pub enum Tags {
 
 /// Where the objects of a bucket are, and how they are reached.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { url = \"s3://bucket\", endpoint = \"https://host\" }")]
 pub struct BucketSource {
     /// `s3://bucket`, or `s3://bucket/prefix` for the keys that begin with `prefix/`.
     pub url: StoreUrl,

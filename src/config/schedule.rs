@@ -93,13 +93,34 @@ impl FromStr for Schedule {
         let wrong = |why: String| {
             format!("'{text}' is not a schedule: {why}; write minute, hour, day, month and weekday, as in \"0 */6 * * *\"")
         };
-        let cron = Cron::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        let cron = Cron::from_str(text)
+            .map_err(|error| wrong(wrong_field(text).unwrap_or_else(|| error.to_string().trim_end_matches('.').to_owned())))?;
         let schedule = Self { cron, zone: None, jitter: Duration::default() };
         match schedule.next_after(clock::now(), &TimeZone::UTC) {
             Some(_) => Ok(schedule),
             None => Err(format!("'{text}' never comes: there is no such day")),
         }
     }
+}
+
+/// Which field of a cron expression is wrong, which the parser does not say: the one that is refused between fields that leave everything open.
+fn wrong_field(text: &str) -> Option<String> {
+    const FIELDS: [(&str, &str); 5] = [
+        ("minute", "0 to 59"),
+        ("hour", "0 to 23"),
+        ("day of the month", "1 to 31"),
+        ("month", "1 to 12"),
+        ("weekday", "0 to 7, where both ends are Sunday"),
+    ];
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let is_wrong = |index: usize| {
+        let mut alone = ["*"; FIELDS.len()];
+        alone[index] = fields[index];
+        Cron::from_str(&alone.join(" ")).is_err()
+    };
+    let wrong = (0..FIELDS.len()).find(|index| fields.len() == FIELDS.len() && is_wrong(*index))?;
+    let (name, range) = FIELDS[wrong];
+    Some(format!("'{}' cannot be the {name}, which is {range}", fields[wrong]))
 }
 
 impl<'de> Deserialize<'de> for Zone {
@@ -208,7 +229,7 @@ impl Visitor<'_> for OnChangeVisitor {
 
 /// `objectives`: what the resource has to keep to; `check` says where it does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { rto = \"1h\", rpo = \"1m\" }")]
 pub struct Objectives {
     /// The longest that bringing it back may take.
     pub rto: Option<Duration>,
@@ -284,5 +305,13 @@ mod tests {
         assert!(never.contains("never comes"), "{never}");
         let wrong = "every day".parse::<Schedule>().expect_err("no cron expression");
         assert!(wrong.contains("is not a schedule"), "{wrong}");
+        for (text, why) in [
+            ("0 25 * * *", "'25' cannot be the hour, which is 0 to 23;"),
+            ("61 0 * * *", "'61' cannot be the minute, which is 0 to 59;"),
+            ("0 0 * 13 *", "'13' cannot be the month, which is 1 to 12;"),
+        ] {
+            let wrong = text.parse::<Schedule>().expect_err("a field is out of its range");
+            assert!(wrong.contains(why), "{wrong}");
+        }
     }
 }
