@@ -13,7 +13,7 @@ use crate::sys::clock;
 pub struct RunningBackup {
     /// The id under which it is going to be listed.
     pub id: BackupId,
-    /// When it was begun, by the clock of the host that takes it.
+    /// When it was begun, by the clock of the host that takes it, or by the store's where that is behind.
     pub since: Option<Timestamp>,
     /// The process that takes it, and its host.
     pub by: String,

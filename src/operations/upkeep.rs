@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::config::{Config, Objectives, OnChange, Schedule};
 use crate::operations::check::{Finding, Level};
-use crate::repository::{BackupId, Job, JobRun, Outcome, Repository, ResourceName, Result};
+use crate::repository::{BackupEntry, BackupId, Job, JobRun, Outcome, Repository, ResourceName, Result};
 use crate::sys::clock;
 
 /// So long after its time, and its jitter, a backup is overdue: it may be running, or be tried again.
@@ -34,6 +34,8 @@ pub struct UpkeepStatus {
     pub newest: Option<Newest>,
     /// The newest that does: the clock of the host that took it was wrong.
     pub of_the_future: Option<BackupId>,
+    /// The newest listed backup, where the clock of the host that took it was behind the store's.
+    pub behind: Option<Behind>,
     /// The last scheduled backup.
     pub last_backup: Option<JobRun>,
     /// The last time that retention was applied.
@@ -56,6 +58,30 @@ pub struct Newest {
     pub took_ms: u64,
 }
 
+impl Newest {
+    /// Where it was begun later than `now` by the store's clock, it is this host's that is behind, and what that showed counts.
+    fn of(entry: &BackupEntry, now: Timestamp) -> Self {
+        let started_at = Some(entry.begun()).filter(|begun| *begun <= now).unwrap_or(entry.started_at);
+        let took = entry.finished_at.duration_since(entry.started_at);
+        Self { started_at, took_ms: u64::try_from(took.as_millis()).unwrap_or_default() }
+    }
+}
+
+/// A backup taken by a host whose clock was behind the store's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Behind {
+    /// The backup.
+    pub backup: BackupId,
+    /// By how many seconds.
+    pub seconds: u64,
+}
+
+impl Behind {
+    fn of(entry: &BackupEntry) -> Option<Self> {
+        entry.clock_was_behind().map(|behind| Self { backup: entry.id.clone(), seconds: behind.as_secs() })
+    }
+}
+
 /// Finds it out.
 ///
 /// # Errors
@@ -64,9 +90,7 @@ pub async fn upkeep_status(repository: &Repository, config: &Config, resource: &
     let (now, zone) = (clock::now(), config.time_zone());
     let listed = repository.backups(resource).list().await?.records;
     let (ahead, past): (Vec<_>, Vec<_>) = listed.iter().partition(|entry| entry.is_of_the_future(now));
-    let times = past.iter().map(|entry| (entry.started_at, entry.finished_at));
-    let took_ms = |start, end: Timestamp| u64::try_from(end.duration_since(start).as_millis()).unwrap_or_default();
-    let newest = times.max().map(|(started_at, end)| Newest { started_at, took_ms: took_ms(started_at, end) });
+    let newest = past.into_iter().map(|entry| Newest::of(entry, now)).max_by_key(|newest| newest.started_at);
     let upkeep = config.upkeep(resource);
     let (schedule, on_change) = upkeep.map_or((None, None), |upkeep| (upkeep.schedule, upkeep.on_change));
     let last_backup = repository.last_run(resource, Job::Backup, now).await?;
@@ -79,6 +103,7 @@ pub async fn upkeep_status(repository: &Repository, config: &Config, resource: &
         missed: schedule.zip(newest).map_or(0, |(schedule, newest)| missed(schedule, &zone, newest.started_at, now)),
         newest,
         of_the_future: ahead.iter().max_by_key(|entry| entry.started_at).map(|entry| entry.id.clone()),
+        behind: listed.last().and_then(Behind::of),
         last_backup,
         last_expire: repository.last_run(resource, Job::Expire, now).await?,
     })
@@ -115,6 +140,11 @@ pub fn judge_upkeep(status: &UpkeepStatus, objectives: Objectives, now: Timestam
     if let Some(id) = &status.of_the_future {
         let found = format!("backup {id} lies in the future: the clock of the host that took it was wrong");
         let hint = "set that clock; 'holdfast backups' lists backups in the order in which they were stored, and 'restore --backup' takes any";
+        bad(Level::Warning, found, hint);
+    }
+    if let Some(Behind { backup, seconds }) = &status.behind {
+        let found = format!("backup {backup} was taken by a host whose clock was {seconds} s behind the store's");
+        let hint = "set that clock, or the store's; backups stand in the order of the store's clock, and their times are those of their hosts";
         bad(Level::Warning, found, hint);
     }
     if let Some(Unwatched { since }) = status.unwatched {
@@ -191,6 +221,7 @@ mod tests {
             missed,
             newest: Some(Newest { started_at: time("2026-11-24T06:00:00Z"), took_ms: 5_400_000 }),
             of_the_future: None,
+            behind: None,
             last_backup: None,
             last_expire: None,
         }
@@ -239,6 +270,8 @@ mod tests {
         assert_eq!(level(&status(2), Objectives::default()), Level::Critical);
         let ahead = UpkeepStatus { of_the_future: Some("20271124T060000Z-1".parse().expect("an id")), ..status(0) };
         assert_eq!(level(&ahead, Objectives::default()), Level::Warning);
+        let behind = Behind { backup: "20261124T060000Z-1".parse().expect("an id"), seconds: 7200 };
+        assert_eq!(level(&UpkeepStatus { behind: Some(behind), ..status(0) }, Objectives::default()), Level::Warning);
         assert_eq!(level(&status(0), objective(Some("1h"), Some("4h"))), Level::Warning);
         assert_eq!(level(&status(0), objective(Some("2h"), Some("2h"))), Level::Critical);
     }

@@ -41,8 +41,8 @@ pub(super) const ENTRY_FORMAT: u32 = 1;
 /// Stores tell the time in whole seconds, rounded down.
 const STORE_TIME_STEP: Duration = Duration::from_secs(1);
 
-/// Where a backup stands in the order of all: at the time at which it was begun, or, where its host's clock was so wrong that it was listed before that
-/// by the store's, at the time at which it was listed.
+/// Where a backup stands in the order of all: at the time at which it was begun (`BackupEntry::begun`, `BackupId::begun`: by the store's clock where
+/// its host's was behind), or, where its host's clock was so far ahead that it was listed before that by the store's, at the time at which it was listed.
 fn place(begun: Timestamp, listed: Timestamp) -> Timestamp {
     let was_wrong = listed.checked_add(STORE_TIME_STEP).is_ok_and(|latest| begun > latest);
     if was_wrong { listed } else { begun }
@@ -127,7 +127,7 @@ impl Backups {
         let (mut placed, mut damaged) = (Vec::new(), Vec::new());
         while let Some((read, line)) = reads.next().await {
             match read {
-                Ok(entry) => placed.push((place(entry.started_at, line.modified), entry)),
+                Ok(entry) => placed.push((place(entry.begun(), line.modified), entry)),
                 Err(Error::Storage(error)) if error.is_not_found() => {}
                 Err(error) => damaged.push(Damaged::of(&line.key, error)?),
             }
@@ -190,7 +190,7 @@ impl Backups {
             let mut newest: Option<(Timestamp, BackupEntry)> = None;
             for line in lines.split_off(lines.partition_point(|line| line.place <= before)) {
                 let Some(entry) = self.read_if_sound(&line.id).await? else { continue };
-                let place = place(entry.started_at, line.modified);
+                let place = place(entry.begun(), line.modified);
                 if newest.as_ref().is_none_or(|(newer, other)| (*newer, &other.id) < (place, &entry.id)) {
                     newest = Some((place, entry));
                 }

@@ -155,8 +155,12 @@ pub(super) async fn look(
     if let Some(schedule) = config.upkeep(resource).and_then(|upkeep| upkeep.schedule) {
         let newest = match last.get(&Job::Backup) {
             Some(run) if run.found_nothing() => {
-                let begun = repository.backups(resource).ids().await?.into_iter().filter_map(|id| id.begun());
-                begun.filter(|begun| *begun <= now).max()
+                let backups = repository.backups(resource);
+                let begun: Vec<_> = backups.ids().await?.into_iter().filter_map(|id| id.begun()).collect();
+                // Where this host's clock is behind, the ids of its backups are ahead of it, and their entries say what it showed.
+                let is_ahead = begun.iter().any(|begun| *begun > now);
+                let shown = if is_ahead { backups.newest().await?.map(|entry| entry.started_at) } else { None };
+                begun.into_iter().chain(shown).filter(|begun| *begun <= now).max()
             }
             Some(_) => None,
             None => {

@@ -56,7 +56,7 @@ pub struct Facts {
 pub struct Candidate {
     /// Its id.
     pub id: BackupId,
-    /// When it was complete, by the clock of the host that took it.
+    /// When it was complete, by the clock of the host that took it, or by the store's where that was behind.
     pub finished_at: Timestamp,
     /// When it was listed, by the store's clock.
     pub stored_at: Timestamp,

@@ -38,7 +38,8 @@ fn candidate(entry: BackupEntry, stored_at: Timestamp) -> Candidate {
         }
         _ => None,
     };
-    let BackupEntry { id, finished_at, stored_bytes, .. } = entry;
+    let finished_at = entry.ended();
+    let BackupEntry { id, stored_bytes, .. } = entry;
     Candidate { id, finished_at, stored_at, stored_bytes, base }
 }
 

@@ -41,7 +41,8 @@ impl LineageFacts {
 /// When a backup was taken, as far as that can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Times {
-    /// By the clock of the host that took it, but no later than it was listed by the store's clock: the day that it counts for.
+    /// By the clock of the host that took it, or the store's where that was behind, but no later than it was listed by the store's clock: the day
+    /// that it counts for.
     pub taken: Timestamp,
     /// When it was listed, by the store's clock: it is certainly not younger.
     pub listed: Timestamp,

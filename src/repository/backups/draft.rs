@@ -1,5 +1,7 @@
 //! A backup that is being made: it has an id and content, and no catalog lists it yet.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,9 @@ use crate::sys::{clock, host};
 
 /// The newest format of a frame index that this version reads, and the one that it writes.
 const FRAMES_FORMAT: u32 = 1;
+
+/// So much a host's clock may be behind the store's, which tells seconds, without a correction.
+const CLOCKS_AGREE: Duration = Duration::from_secs(2);
 
 /// A backup that is being made. It ends by `list` or by `discard`; what a killed process leaves behind is in no catalog.
 pub struct Draft {
@@ -40,7 +45,8 @@ struct StoredFrames {
 }
 
 impl Draft {
-    /// Begins a backup of `resource`, under a lease; `on_stored` is told of each piece that the store has taken.
+    /// Begins a backup of `resource`, under a lease; `on_stored` is told of each piece that the store has taken. Its id tells when it was
+    /// begun by the store's clock where that of this host is behind, so that it stands behind the backups that were there before.
     ///
     /// # Errors
     /// When the lease cannot be stored.
@@ -50,9 +56,25 @@ impl Draft {
         limits: WriteLimits,
         on_stored: OnStored,
     ) -> Result<Self> {
-        let (backups, started_at) = (repository.backups(resource), clock::now());
-        let id = BackupId::new(started_at, host::mark());
-        let lease = take_lease(repository, resource, &id).await?;
+        Self::begin_at(repository, resource, limits, on_stored, clock::now()).await
+    }
+
+    /// The same, where this host's clock shows `started_at`.
+    async fn begin_at(
+        repository: &Repository,
+        resource: &ResourceName,
+        limits: WriteLimits,
+        on_stored: OnStored,
+        started_at: Timestamp,
+    ) -> Result<Self> {
+        let (backups, begun) = (repository.backups(resource), clock::instant());
+        let (mut id, mut lease) = take_lease(repository, resource, started_at).await?;
+        let store_time = lease.clock().await.now();
+        if let Some(corrected) = by_store(started_at, begun.elapsed(), store_time) {
+            let placed = take_lease(repository, resource, corrected).await;
+            lease.release().await;
+            (id, lease) = placed?;
+        }
         let writers = Writers::new(backups.clone(), id.clone(), limits, on_stored);
         Ok(Self { backups, id, started_at, writers, lease })
     }
@@ -163,17 +185,26 @@ impl Draft {
     }
 }
 
-/// A lease on a backup that nobody else knows of.
-async fn take_lease(repository: &Repository, resource: &ResourceName, id: &BackupId) -> Result<HeldLease> {
+/// When a backup was begun by the store's clock, where that of the host is certainly behind: the store's showed `store_time` or more when `elapsed` had
+/// passed since. In whole seconds, as an id tells it, and rounded up: what was listed before this was begun stands before it.
+fn by_store(started_at: Timestamp, elapsed: Duration, store_time: Timestamp) -> Option<Timestamp> {
+    let earliest = store_time.checked_sub(elapsed).ok()?;
+    let is_behind = started_at.checked_add(CLOCKS_AGREE).is_ok_and(|latest| earliest > latest);
+    is_behind.then(|| Timestamp::from_second(store_time.as_second() + 1).ok()).flatten()
+}
+
+/// The id of a backup begun at `begun`, and a lease on it: nobody else knows of it.
+async fn take_lease(repository: &Repository, resource: &ResourceName, begun: Timestamp) -> Result<(BackupId, HeldLease)> {
+    let id = BackupId::new(begun, host::mark());
     let terms = Terms {
-        name: LeaseName::backup(id),
+        name: LeaseName::backup(&id),
         purpose: format!("taking backup {id}"),
         protects: Protects::Backup(id.clone()),
         lease: repository.lease_time(),
         take_over: false,
     };
     match repository.leases(resource).acquire(&terms).await? {
-        Acquired::Ours(lease) => Ok(lease.keep()),
+        Acquired::Ours(lease) => Ok((id, lease.keep())),
         Acquired::Held(_) => Err(Error::LeaseLost { lease: terms.name.to_string(), resource: resource.to_string() }),
     }
 }

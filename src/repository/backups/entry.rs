@@ -13,6 +13,8 @@ use crate::repository::{ResourceKind, ResourceName};
 
 /// So much the clocks of two hosts may differ without a word.
 const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
+/// Ids tell the time in whole seconds, rounded down.
+const ID_TIME_STEP: Duration = Duration::from_secs(1);
 
 /// One listed backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +25,9 @@ pub struct BackupEntry {
     pub id: BackupId,
     /// What was backed up.
     pub resource: ResourceName,
-    /// When it began.
+    /// When it began, by the clock of its host.
     pub started_at: Timestamp,
-    /// When everything of it was stored.
+    /// When everything of it was stored, by the clock of its host.
     pub finished_at: Timestamp,
     /// The version of Holdfast that made it.
     pub made_by: String,
@@ -48,6 +50,27 @@ impl BackupEntry {
     #[must_use]
     pub fn is_of_the_future(&self, now: Timestamp) -> bool {
         now.checked_add(CLOCKS_DIFFER).is_ok_and(|latest| self.started_at > latest)
+    }
+
+    /// When it began: by the clock of its host, or by the store's where that was behind, which its id then goes by.
+    #[must_use]
+    pub fn begun(&self) -> Timestamp {
+        let latest = self.started_at.checked_add(ID_TIME_STEP).unwrap_or(Timestamp::MAX);
+        self.id.begun().filter(|begun| *begun > latest).unwrap_or(self.started_at)
+    }
+
+    /// When everything of it was stored, by the same clock as `begun`, and not before that.
+    #[must_use]
+    pub fn ended(&self) -> Timestamp {
+        let begun = self.begun();
+        self.finished_at.checked_add(begun.duration_since(self.started_at)).unwrap_or(self.finished_at).max(begun)
+    }
+
+    /// How far the clock of its host was behind the store's when it began, where that is more than two clocks may differ.
+    #[must_use]
+    pub fn clock_was_behind(&self) -> Option<Duration> {
+        let behind = Duration::try_from(self.begun().duration_since(self.started_at)).ok();
+        behind.filter(|behind| *behind > CLOCKS_DIFFER)
     }
 
     /// What is special to a PostgreSQL backup.

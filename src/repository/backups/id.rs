@@ -23,7 +23,8 @@ impl BackupId {
         Self(format!("{}-{mark:010X}", started_at.strftime("%Y%m%dT%H%M%SZ")))
     }
 
-    /// The second at which its backup was begun, by the clock of the host that took it; none where it is no id that `new` makes.
+    /// The second at which its backup was begun, by the clock of the host that took it, or by the store's where that was behind; none where it is
+    /// no id that `new` makes.
     #[must_use]
     pub fn begun(&self) -> Option<Timestamp> {
         let (time, _) = self.0.split_once('-')?;

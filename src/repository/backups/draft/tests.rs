@@ -305,6 +305,12 @@ fn a_changed_byte_of_encrypted_content_is_detected() {
     });
 }
 
+/// A backup of no files.
+fn nothing(fingerprint: ChangeDigest) -> Detail {
+    let archive = String::new();
+    Detail::Files(FilesBackup { archive, files: 0, directories: 0, links: 0, skipped: 0, fingerprint, exclusions: None })
+}
+
 /// There may be thousands of entries, each with the names of thousands of objects.
 #[test]
 fn to_find_the_newest_backup_no_other_entry_is_read_unless_it_is_damaged() {
@@ -318,17 +324,8 @@ fn to_find_the_newest_backup_no_other_entry_is_read_unless_it_is_damaged() {
             let started_at = Timestamp::from_millisecond(1_700_000_000_000 + millisecond).unwrap();
             let draft = bench.draft(1000).await;
             let fingerprint = digest.clone();
-            let detail = FilesBackup {
-                archive: String::new(),
-                files: 0,
-                directories: 0,
-                links: 0,
-                skipped: 0,
-                fingerprint,
-                exclusions: None,
-            };
             let id = BackupId::new(started_at, mark);
-            let entry = BackupEntry { id, started_at, ..draft.entry(Vec::new(), 0, Detail::Files(detail)) };
+            let entry = BackupEntry { id, started_at, ..draft.entry(Vec::new(), 0, nothing(fingerprint)) };
             backups.put(&entry).await.unwrap();
             listed.push(entry);
         }
@@ -341,4 +338,36 @@ fn to_find_the_newest_backup_no_other_entry_is_read_unless_it_is_damaged() {
         damage(&listed[3]);
         assert_eq!(backups.newest().await.unwrap().as_ref(), Some(&listed[2]));
     });
+}
+
+#[test]
+fn what_a_host_takes_whose_clock_is_behind_stands_behind_what_was_there_before() {
+    run(async {
+        let bench = Bench::new().await;
+        let (backups, now) = (bench.repository.backups(&bench.resource), clock::now());
+        let (mut listed, digest, hours) = (Vec::new(), ChangeDigest::of(b"a tree").unwrap(), Duration::from_hours(5));
+        for started_at in [now, now - hours] {
+            let limits = WriteLimits::default();
+            let begun = Draft::begin_at(&bench.repository, &bench.resource, limits, Arc::new(|_| ()), started_at).await;
+            let draft = begun.unwrap();
+            let finished_at = started_at + Duration::from_secs(60);
+            let entry = BackupEntry { finished_at, ..draft.entry(Vec::new(), 0, nothing(digest.clone())) };
+            assert_eq!(entry.started_at, started_at);
+            listed.push(draft.list(entry).await.unwrap());
+        }
+        assert_eq!(backups.list().await.unwrap().records, listed);
+        assert_eq!(backups.newest().await.unwrap().as_ref(), Some(&listed[1]));
+        assert_eq!(backups.ids().await.unwrap(), [listed[0].id.clone(), listed[1].id.clone()]);
+        assert_eq!((listed[0].begun(), listed[0].ended(), listed[0].clock_was_behind()), (now, listed[0].finished_at, None));
+        assert!(listed[1].clock_was_behind().is_some_and(|behind| behind >= hours), "{:?}", listed[1]);
+        assert_eq!(listed[1].ended(), listed[1].begun() + Duration::from_secs(60));
+    });
+}
+
+#[test]
+fn a_clock_is_corrected_where_it_is_certainly_behind_and_not_for_what_the_store_took_its_time_for() {
+    let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
+    let by_store = |elapsed, store_time| by_store(at(0), Duration::from_secs(elapsed), at(store_time));
+    assert_eq!((by_store(0, 2), by_store(40, 42), by_store(0, -9)), (None, None, None));
+    assert_eq!((by_store(0, 3), by_store(40, 3600)), (Some(at(4)), Some(at(3601))));
 }
