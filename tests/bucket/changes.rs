@@ -129,6 +129,12 @@ fn what_is_altered_on_its_way_is_read_again_and_no_etag_of_another_kind_fails_a_
     proxy.alter(b"that always is", b"THAT ALWAYS IS", usize::MAX);
     let taken = site.backup();
     assert_eq!((&taken["objects"], &taken["remarks"]), (&2.into(), &serde_json::json!([])), "{taken}");
+    // Where other ETags are sums, it is said.
+    site.put("always", "the content of today that always is another");
+    site.put("sound", "content that nobody alters");
+    let taken = site.backup();
+    let said = taken["remarks"].to_string();
+    assert!(said.contains("1 object(s) came twice alike and without the MD5 sum") && said.contains(": always"), "{taken}");
 }
 
 #[test]

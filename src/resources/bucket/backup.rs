@@ -78,6 +78,8 @@ struct Tally {
     vanished: Named,
     changed: Named,
     altered: Named,
+    /// What came twice alike, and not as its ETag says: it is spoken of where other ETags of the bucket are sums.
+    unlike: Named,
     unsteady: Named,
     damaged: Option<String>,
 }
@@ -87,9 +89,24 @@ impl Tally {
     fn note(&mut self, key: &str, again: usize, reads: &Reads) {
         if reads.was_altered {
             self.altered.add(key);
+        } else if reads.is_unlike {
+            self.unlike.add(key);
         } else if again > 0 && !reads.was_doubted() {
             self.changed.add(key);
         }
+    }
+
+    /// Forgets what may be as it should be: no ETag of the bucket has turned out to be a sum.
+    fn judge(mut self, sums: &Sums) -> Self {
+        if !sums.are_proven() {
+            self.unlike = Named::default();
+        } else if self.unlike.count > 0 {
+            tracing::warn!(
+                "{} object(s) came without the MD5 sum that their ETags look like, and were stored",
+                self.unlike.count
+            );
+        }
+        self
     }
 
     fn sentences(&self) -> impl Iterator<Item = String> {
@@ -98,6 +115,9 @@ impl Tally {
             self.vanished.sentence("vanished while the backup was taken"),
             self.changed.sentence("changed while they were read, and were read again"),
             self.altered.sentence("did not arrive as their ETags say that they are, and were read again"),
+            self.unlike.sentence(
+                "came twice alike and without the MD5 sum that their ETags look like, and were stored as they came: compare them with the bucket's",
+            ),
             self.unsteady.sentence(&unsteady),
             self.damaged.clone(),
         ];
@@ -137,12 +157,12 @@ impl Storing<'_> {
                 }
             }
         }
-        let Self { packs, listing, used, tally, .. } = self;
+        let Self { packs, listing, used, tally, sums, .. } = self;
         let packs = packs.finish().await?;
         let mut objects = draft.finish_object(listing).await?.to_vec();
         let name = objects[0].name.clone();
         objects.extend(packs);
-        Ok((objects, name, used, tally))
+        Ok((objects, name, used, tally.judge(&sums)))
     }
 
     /// One part of all keys: takes over what is as it was, and reads the rest. Returns how many parts there are.

@@ -1,7 +1,7 @@
 //! Whether content has come as it is there, where nothing but its ETag can tell: pure.
 //!
 //! An ETag can have the form of an MD5 sum and be none. So content that does not have the sum is read again: what then comes with the sum is
-//! right, and what comes twice alike is taken as it is, for its ETag is no sum.
+//! right, and what comes twice alike is taken as it is, for its ETag is no sum. Where other ETags of the bucket have been sums, that is said.
 
 use crate::codec::Hash;
 use crate::storage::s3::Md5Sum;
@@ -25,6 +25,8 @@ pub(super) struct Reads {
     doubted: Option<Hash>,
     /// Whether it has come right since.
     pub was_altered: bool,
+    /// Whether it was taken because it came twice alike, without the sum that was expected.
+    pub is_unlike: bool,
 }
 
 impl Reads {
@@ -35,6 +37,11 @@ impl Reads {
 }
 
 impl Sums {
+    /// Whether ETags of this bucket are sums, as far as they look like them: what does not have its sum may have been altered on its way.
+    pub const fn are_proven(&self) -> bool {
+        self.is_proven
+    }
+
     /// What is to be compared with.
     pub fn expected(&self, sum: Option<Md5Sum>) -> Option<Md5Sum> {
         sum.filter(|_| self.is_proven || self.others < OTHERS_MAX)
@@ -50,6 +57,7 @@ impl Sums {
         }
         if reads.doubted.replace(hash) == Some(hash) {
             self.others += 1;
+            reads.is_unlike = true;
             return true;
         }
         false
@@ -83,9 +91,10 @@ mod tests {
         for _ in 0..OTHERS_MAX {
             let mut reads = Reads::default();
             assert!(!take(&mut sums, &mut reads, b"no sum", b"content"));
-            assert!(take(&mut sums, &mut reads, b"no sum", b"content") && !reads.was_altered);
+            assert!(take(&mut sums, &mut reads, b"no sum", b"content") && !reads.was_altered && reads.is_unlike);
         }
-        assert!(take(&mut sums, &mut Reads::default(), b"no sum", b"content"));
+        let mut reads = Reads::default();
+        assert!(take(&mut sums, &mut reads, b"no sum", b"content") && !reads.is_unlike && !sums.are_proven());
         let mut proven = Sums { is_proven: true, others: OTHERS_MAX };
         assert!(!take(&mut proven, &mut Reads::default(), b"no sum", b"content"));
     }
