@@ -3,7 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use super::site::{Site, content, files_below};
+use pg_fixtures::proxy::Proxy;
+use pg_fixtures::s3::SeaweedFs;
+use tokio::runtime::Runtime;
+
+use super::site::{Site, client, content, files_below};
 
 #[test]
 fn a_prefix_or_a_key_comes_back_alone() {
@@ -52,6 +56,39 @@ fn nothing_that_is_there_is_changed_without_a_word() {
     assert_eq!(after["changed"].0, blake3::hash(b"changed"));
     site.run(&["restore", "bucket/data", "--apply", "--delete-extra"]);
     assert_eq!(site.keys(&site.source), ["changed", "gone", "same"]);
+}
+
+#[test]
+fn what_comes_or_changes_while_a_restore_runs_is_left_and_spoken_of() {
+    let site = Site::new();
+    for key in ["changed", "gone", "other"] {
+        site.put(key, key);
+    }
+    site.backup();
+    for key in ["changed", "other", "extra", "further"] {
+        site.put(key, "later");
+    }
+    site.delete("gone");
+    let proxy = Proxy::to(Site::port());
+    let bucket = site.source.clone();
+    proxy.watch(move |line| {
+        // The last look before each of them is written or removed.
+        for key in ["changed", "gone", "extra"].iter().filter(|key| line.starts_with("HEAD ") && line.contains(**key)) {
+            let put = client().put_object().bucket(&bucket).key(*key).body(b"somebody works on it".to_vec().into());
+            Runtime::new().expect("a runtime").block_on(put.send()).expect("put it");
+        }
+    });
+    site.configure_as(SeaweedFs::ACCESS_KEY_ID, &format!("s3://{}", site.source), &proxy.endpoint(), "", "");
+    let said = site.run(&["restore", "bucket/data", "--apply", "--delete-extra"]);
+    drop(proxy);
+    assert!(said.contains("left 3 object(s)") && said.contains("changed or come since the plan was made"), "{said}");
+    assert!(said.contains("restored 1 object(s)") && said.contains("1 were removed"), "{said}");
+    let there = site.portrait(&site.source);
+    assert_eq!(there.keys().collect::<Vec<_>>(), ["changed", "extra", "gone", "other"]);
+    for key in ["changed", "extra", "gone"] {
+        assert_eq!(there[key].0, blake3::hash(b"somebody works on it"), "{key}");
+    }
+    assert_eq!(there["other"].0, blake3::hash(b"other"));
 }
 
 #[test]

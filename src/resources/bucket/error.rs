@@ -117,7 +117,7 @@ fn permission(error: &storage::Error) -> String {
     }
     let needed = match error.operation {
         "list" => "s3:ListBucket",
-        "get" => "s3:GetObject",
+        "get" | "look at" => "s3:GetObject",
         "get the tags" => "s3:GetObjectTagging",
         "put" | "upload" => "s3:PutObject (and s3:PutObjectTagging for tags)",
         "delete" => "s3:DeleteObject",
@@ -183,9 +183,13 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_permission() {
-        for (operation, needed) in
-            [("list", "s3:ListBucket"), ("get", "s3:GetObject"), ("get the tags", "s3:GetObjectTagging"), ("put", "s3:PutObject")]
-        {
+        for (operation, needed) in [
+            ("list", "s3:ListBucket"),
+            ("get", "s3:GetObject"),
+            ("look at", "s3:GetObject"),
+            ("get the tags", "s3:GetObjectTagging"),
+            ("put", "s3:PutObject"),
+        ] {
             assert!(denied(operation).contains(&format!("needs the permission {needed}")), "{}", denied(operation));
         }
     }

@@ -5,6 +5,7 @@ mod compare;
 mod content;
 mod directory;
 mod names;
+mod seen;
 mod target;
 
 use std::ffi::OsStr;
@@ -15,12 +16,14 @@ use serde::Serialize;
 
 use super::error::{Error, Result};
 use super::previous::open_listing;
+use super::survey::Mark;
 use crate::config::{Bucket, Pattern};
 use crate::repository::{BackupEntry, Detail};
 use crate::resources::exclusions::LeftOut;
 use crate::resources::{RestorePlan, Restored, Run};
 use carry_out::carry_out;
 use compare::{Action, Comparison, Step};
+use seen::Seen;
 use target::Target;
 
 /// What is wanted of a restore of objects, besides the place.
@@ -131,6 +134,7 @@ pub(super) struct Planned {
     target: Target,
     is_in_place: bool,
     difference: Difference,
+    seen: Seen,
 }
 
 /// Finds out what a restore would change.
@@ -156,15 +160,17 @@ pub(super) async fn plan(
         Some(then) => now.and(then),
         None => now,
     };
-    let difference = Difference::default();
-    let mut planned = Planned { backup: backup.clone(), exclude, is_recorded, request, target, is_in_place, difference };
-    planned.difference = Difference { left_out_then, ..planned.compare(run).await? };
+    let (difference, seen) = (Difference::default(), Seen::default());
+    let mut planned = Planned { backup: backup.clone(), exclude, is_recorded, request, target, is_in_place, difference, seen };
+    let (difference, seen) = planned.compare(run).await?;
+    planned.difference = Difference { left_out_then, ..difference };
+    planned.seen = seen;
     planned.confirm_removals()
 }
 
 impl Planned {
-    async fn compare(&self, run: &Run) -> Result<Difference> {
-        let mut difference = Difference::default();
+    async fn compare(&self, run: &Run) -> Result<(Difference, Seen)> {
+        let (mut difference, mut seen) = (Difference::default(), Seen::default());
         let mut comparison = Comparison::new(run, &self.backup, &self.target, &self.request);
         while let Some(step) = comparison.next().await? {
             match step {
@@ -172,7 +178,8 @@ impl Planned {
                     difference.renamed += u64::from(self.target.renames(&line.key));
                     match action {
                         Action::Create => difference.create.add(line.size),
-                        Action::Overwrite => {
+                        Action::Overwrite(mark) => {
+                            seen.add(&self.target.name(&line.key), mark);
                             difference.overwrite.add(line.size);
                             difference.overwrite_keys.add(&line.key);
                         }
@@ -182,18 +189,24 @@ impl Planned {
                 Step::PartEnded(survey) => {
                     let mut extras = self.target.extras(&survey, &self.request, &self.exclude);
                     while let Some((key, bytes)) = extras.next().await? {
+                        if self.request.delete_extra
+                            && let Some(mark) = survey.mark(&key)
+                        {
+                            seen.add(&key, mark);
+                        }
                         difference.extra.add(bytes);
                         difference.extra_keys.add(&key);
                     }
                 }
             }
         }
+        seen.sort();
         let Difference { create, overwrite, right, .. } = &difference;
         match create.objects + overwrite.objects + right.objects {
             0 if self.request.key.is_some() || self.request.prefix.is_some() => {
                 Err(Error::Nothing { backup: self.backup.id.to_string(), wanted: self.request.words() })
             }
-            _ => Ok(difference),
+            _ => Ok((difference, seen)),
         }
     }
 
@@ -210,9 +223,9 @@ impl Planned {
         self.difference.overwrite.objects > 0 || self.deletes()
     }
 
-    /// Whether the plan was that something that is there is overwritten.
-    const fn may_overwrite(&self) -> bool {
-        self.request.apply || self.difference.overwrite.objects > 0
+    /// Whether the plan was that what is there under a name, and looks like that, is overwritten or removed.
+    fn changes(&self, name: &str, mark: Mark) -> bool {
+        self.changes_what_is_there() && self.seen.has(name, mark)
     }
 
     const fn deletes(&self) -> bool {
@@ -295,13 +308,18 @@ impl RestorePlan for Planned {
         run.progress.set(crate::resources::Doing::default());
         run.progress.expect(self.difference.create.bytes + self.difference.overwrite.bytes);
         let done = run.until_cancelled(Box::pin(carry_out(run, &self))).await?;
-        let text = format!(
+        let mut lines = vec![format!(
             "restored {} to {}; {} were right already, {} were removed",
             done.written,
             self.target.place(),
             done.right.objects,
             done.removed.objects
-        );
+        )];
+        if done.left.objects > 0 {
+            lines.push(format!("left {}: changed or come since the plan was made; restore again to see how", done.left));
+            lines.extend(done.left_keys.lines(done.left.objects));
+        }
+        let text = lines.join("\n");
         let json = serde_json::to_value(done).expect("sums have string keys and no failing serializer");
         Ok(Restored::whole(text, json))
     }

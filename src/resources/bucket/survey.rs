@@ -118,6 +118,11 @@ impl Survey {
         self.index(name).is_some_and(|index| !self.rows[index].is_met)
     }
 
+    /// What the object of that name is like; `None`: there is none in this part.
+    pub fn mark(&self, name: &str) -> Option<Mark> {
+        self.index(name).map(|index| self.rows[index].mark)
+    }
+
     /// How many were not met.
     pub fn unmet(&self) -> u64 {
         self.rows.iter().filter(|row| !row.is_met).count() as u64
@@ -162,6 +167,7 @@ mod tests {
         let mut survey = survey(0, 1, 1000);
         assert!(!survey.meet_like("key 1", [2; 8]) && !survey.meet_like("key", [1; 8]));
         assert!(survey.meet_like("key 1", [1; 8]) && !survey.meet_like("key 1", [1; 8]));
+        assert_eq!((survey.mark("key 2"), survey.mark("other")), (Some([1; 8]), None));
         assert_eq!(survey.meet("key 2"), Some(([1; 8], false)));
         assert_eq!((survey.meet("key 2"), survey.meet("other"), survey.unmet()), (Some(([1; 8], true)), None, 998));
     }

@@ -150,6 +150,15 @@ impl Bucket {
         self.tried(page).await
     }
 
+    /// What an object is like now; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the service does not answer or refuses.
+    pub async fn look_at(&self, key: &str) -> Result<Option<ListedObject>> {
+        let look = || async { self.store.named("look at", key, read::look(&self.store, key).await) };
+        Box::pin(self.store.options.retry.run(look)).await
+    }
+
     /// Reads the first `limit` bytes of an object, whatever version it has.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use super::super::error::Result;
 use super::super::line::{Line, Lines};
 use super::super::previous::open_listing;
-use super::super::survey::Survey;
+use super::super::survey::{Mark, Survey};
 use super::RestoreRequest;
 use super::target::Target;
 use crate::repository::{BackupEntry, Backups};
@@ -14,8 +14,8 @@ use crate::resources::Run;
 pub(super) enum Action {
     /// It is not there.
     Create,
-    /// It is there and differs.
-    Overwrite,
+    /// It is there and differs, and looks like this.
+    Overwrite(Mark),
     /// It is right.
     Leave,
 }
@@ -72,7 +72,7 @@ impl<'a> Comparison<'a> {
                 // Of a key that is listed twice the first line counts.
                 Some((_, true)) => continue,
                 Some((mark, false)) if self.target.is_right(&line, &name, mark).await? => Action::Leave,
-                Some(_) => Action::Overwrite,
+                Some((mark, false)) => Action::Overwrite(mark),
             };
             return Ok(Some(Step::Object(Box::new(line), action)));
         }

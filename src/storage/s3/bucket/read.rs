@@ -45,6 +45,21 @@ pub(super) async fn first(store: &S3Store, key: &str, limit: u64) -> Done<Readin
     Ok(Reading::Here(FirstPiece { object, description, has_tags, md5, piece }))
 }
 
+/// What a listing would show of an object; `None` where there is none. It is a last look before a write: a bare 404 will do.
+pub(super) async fn look(store: &S3Store, key: &str) -> Done<Option<ListedObject>> {
+    let request = store.client.head_object().bucket(&store.options.bucket).key(store.full(key));
+    match answer(LIMIT, request.send()).await? {
+        Ok(head) => Ok(Some(ListedObject {
+            key: key.to_owned(),
+            size: head.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+            etag: head.e_tag().unwrap_or_default().trim_matches('"').to_owned(),
+            modified: head.last_modified().and_then(|time| Timestamp::from_second(time.secs()).ok()).unwrap_or_default(),
+        })),
+        Err(error) if failure::status(&error) == Some(404) => Ok(None),
+        Err(error) => Err(failure::of(&error)),
+    }
+}
+
 /// The sum that an ETag may be: with a key of somebody's own it is that of what is stored.
 fn sum(output: &GetObjectOutput, etag: &str) -> Option<Md5Sum> {
     let is_plain = matches!(output.server_side_encryption(), None | Some(ServerSideEncryption::Aes256));
