@@ -33,6 +33,24 @@ impl<'a> Fast<'a> {
         Repository::open(Arc::new(store), Compression::default()).await.expect("the repository")
     }
 
+    /// Lists a backup that a host took just now whose clock is five hours behind: its id tells the store's time.
+    fn lists_of_a_slow_host(&self, like: &str) -> String {
+        self.runtime.block_on(async {
+            let backups = self.repository().await.backups(&self.resource);
+            let like: BackupEntry = backups.get(&like.parse().expect("an id")).await.expect("the catalog").expect("the backup");
+            let begun = Timestamp::now() + SignedDuration::from_secs(1);
+            let (started_at, id) = (begun - SignedDuration::from_hours(5), BackupId::new(begun, 1));
+            backups.put(&BackupEntry { id: id.clone(), started_at, finished_at: started_at, ..like }).await.expect("list it");
+            id.to_string()
+        })
+    }
+
+    /// The ids of all backups, the oldest first.
+    fn ids(&self) -> Vec<String> {
+        let ids = self.runtime.block_on(async { self.repository().await.backups(&self.resource).ids().await });
+        ids.expect("the catalog").iter().map(ToString::to_string).collect()
+    }
+
     /// Lists a backup that it took just now; what is in it is that of backup `like`.
     fn lists(&self, like: &str) -> String {
         self.runtime.block_on(async {
@@ -92,4 +110,20 @@ fn a_backup_of_the_future_is_not_the_newest_for_ever_and_never_taken_without_bei
     assert_eq!(String::from_utf8_lossy(&restored.stdout), "of today\n");
     let said = String::from_utf8_lossy(&restored.stderr).into_owned();
     assert!(said.contains(&format!("backup {ahead} says that it was begun at")), "{said}");
+}
+
+#[test]
+fn the_newest_backup_is_kept_though_the_clock_of_its_host_was_behind() {
+    let site = Site::new("keep = { last = 2 }");
+    let taken = ["one\n", "two\n"].map(|content| {
+        site.prints(content);
+        site.json(&["backup", "command/secrets"])["id"].as_str().expect("an id").to_owned()
+    });
+    let catalog = Fast::new(&site);
+    let slow = catalog.lists_of_a_slow_host(&taken[1]);
+    assert_eq!(catalog.ids().last(), Some(&slow));
+    let checked = String::from_utf8_lossy(&site.try_run(&["check"]).stdout).into_owned();
+    assert!(checked.contains(&slow) && checked.contains("s behind the store's"), "{checked}");
+    site.run(&["expire", "command/secrets"]);
+    assert_eq!(catalog.ids(), [taken[1].clone(), slow]);
 }
