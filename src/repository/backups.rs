@@ -41,8 +41,9 @@ pub(super) const ENTRY_FORMAT: u32 = 1;
 /// Stores tell the time in whole seconds, rounded down.
 const STORE_TIME_STEP: Duration = Duration::from_secs(1);
 
-/// Where a backup stands in the order of all: at the time at which it was begun (`BackupEntry::begun`, `BackupId::begun`: by the store's clock where
-/// its host's was behind), or, where its host's clock was so far ahead that it was listed before that by the store's, at the time at which it was listed.
+/// Where a backup stands in the order of all: at the time at which it was begun (`BackupEntry::begun`, `BackupId::begun`: by the store's clock
+/// where its host's was behind), or, where its host's clock was so far ahead that it was listed before that by the store's, at the time at which
+/// it was listed.
 fn place(begun: Timestamp, listed: Timestamp) -> Timestamp {
     let was_wrong = listed.checked_add(STORE_TIME_STEP).is_ok_and(|latest| begun > latest);
     if was_wrong { listed } else { begun }

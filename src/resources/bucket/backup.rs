@@ -115,9 +115,8 @@ impl Tally {
             self.vanished.sentence("vanished while the backup was taken"),
             self.changed.sentence("changed while they were read, and were read again"),
             self.altered.sentence("did not arrive as their ETags say that they are, and were read again"),
-            self.unlike.sentence(
-                "came twice alike and without the MD5 sum that their ETags look like, and were stored as they came: compare them with the bucket's",
-            ),
+            self.unlike
+                .sentence("came twice alike and without the MD5 sum that their ETags look like, and were stored as they came"),
             self.unsteady.sentence(&unsteady),
             self.damaged.clone(),
         ];
