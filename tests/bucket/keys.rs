@@ -56,7 +56,11 @@ fn keys_may_have_any_characters() {
     expected.retain(|key, content| read(&site, &site.source, key).as_ref() == Some(content));
     assert!(expected.len() >= 20, "the server has only {:?}", expected.keys());
     let taken = site.backup();
-    assert_eq!((&taken["left_out"], &taken["remarks"]), (&0.into(), &serde_json::json!([])), "{taken}");
+    // This server gives a key that ends with a slash an ETag that is not the sum of its content.
+    let is_of_slash =
+        |remark: &serde_json::Value| remark.as_str().is_some_and(|remark| remark.contains("1 object(s) came twice alike"));
+    let remarks = taken["remarks"].as_array().expect("remarks");
+    assert!(taken["left_out"] == 0 && remarks.iter().all(is_of_slash), "{taken}");
     assert_eq!(site.backup()["read_objects"], 0);
     site.run(&["restore", "bucket/data", "--to", &format!("s3://{}", site.other)]);
     for (key, content) in &expected {
