@@ -29,7 +29,6 @@ pub use failure::{Error, Explained, Result};
 pub use progress::{Doing, Progress};
 pub use registry::{all, find};
 pub use run::{BackedUp, Run};
-use verified::is_locked;
 pub use verified::{Damage, Verified};
 
 use crate::repository::{BackupEntry, Listed, Repository, ResourceName};

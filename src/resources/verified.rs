@@ -82,7 +82,6 @@ impl Verified {
                 self.add_damage(object, detail);
                 Ok(None)
             }
-            Err(error @ Codec { .. }) if is_locked(&error) => Err(error.into()),
             Err(error @ (Codec { .. } | Misplaced { .. })) => {
                 self.add_damage(object, error.to_string());
                 Ok(None)
@@ -162,26 +161,30 @@ impl Verified {
     /// # Errors
     /// When the store fails in such a way that nothing is known.
     pub async fn read_framed(&mut self, run: &Run, backups: &Backups, id: &BackupId, object: &BackupObject) -> Result<()> {
-        let key = backups.key(id, &object.name);
-        match backups.get_frames(id, &object.name).await {
-            Err(locked) if is_locked(&locked) => {
-                self.read_stored_of(run, backups, id, object).await?;
-                self.say_sealed(&locked);
-            }
-            frames => {
-                if let Some(frames) = self.note(&key, frames)? {
-                    let content = backups.read_whole(id, object, &frames);
-                    self.read_content(run, &key, object, content, |_| ()).await?;
-                }
-            }
+        if let Some(content) = self.open(run, backups, id, object).await? {
+            self.read_content(run, &backups.key(id, &object.name), object, content, |_| ()).await?;
         }
         Ok(())
     }
-}
 
-/// Whether only the right key is missing.
-pub(super) const fn is_locked(error: &repository::Error) -> bool {
-    matches!(error, repository::Error::Codec { source, .. } if source.is_locked())
+    /// The content of an object that is to be looked into. `None` where it cannot be: where only an identity is missing, what is stored was compared
+    /// with its hash; otherwise its frames are damaged. Either is taken note of.
+    ///
+    /// # Errors
+    /// When the store fails in such a way that nothing is known.
+    pub async fn open(&mut self, run: &Run, backups: &Backups, id: &BackupId, object: &BackupObject) -> Result<Option<Content>> {
+        match backups.get_frames(id, &object.name).await {
+            Err(locked) if locked.is_locked() => {
+                self.read_stored_of(run, backups, id, object).await?;
+                self.say_sealed(&locked);
+                Ok(None)
+            }
+            frames => {
+                let frames = self.note(&backups.key(id, &object.name), frames)?;
+                Ok(frames.map(|frames| backups.read_whole(id, object, &frames)))
+            }
+        }
+    }
 }
 
 /// Whose identity is missing, of which identities are there.

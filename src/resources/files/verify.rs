@@ -12,7 +12,7 @@ use super::error::Error;
 use super::restore::blocking_reader;
 use super::tar::{Archive, Refused};
 use crate::repository::{self, BackupEntry, BackupObject, Content, Detail};
-use crate::resources::{self, Result, Run, Verified, is_locked};
+use crate::resources::{self, Result, Run, Verified};
 
 /// How many pieces of the archive wait to be looked into.
 const PIECES_WAITING: usize = 4;
@@ -39,16 +39,7 @@ pub(super) async fn verify(run: &Run, backup: &BackupEntry) -> Result<Verified> 
 async fn verify_archive(run: &Run, backup: &BackupEntry, object: &BackupObject, verified: &mut Verified) -> Result<()> {
     let backups = run.repository.backups(&backup.resource);
     let key = backups.key(&backup.id, &object.name);
-    let frames = backups.get_frames(&backup.id, &object.name).await;
-    if let Err(locked) = &frames
-        && is_locked(locked)
-    {
-        verified.read_stored(run, backup, object).await?;
-        verified.say_sealed(locked);
-        return Ok(());
-    }
-    let Some(frames) = verified.note(&key, frames)? else { return Ok(()) };
-    let content = backups.read_whole(&backup.id, object, &frames);
+    let Some(content) = verified.open(run, &backups, &backup.id, object).await? else { return Ok(()) };
     let Some(checked) = read(run, &key, object, content, verified).await? else { return Ok(()) };
     match checked {
         Ok(members) => verified.compared.push(format!("the archive has {members} member(s), and can be unpacked to its end")),

@@ -7,7 +7,7 @@ use crate::repository::{self, BackupEntry, BackupObject, Backups, EntryKind, Pac
 use crate::resources::postgres::archive::coverage::stored_through;
 use crate::resources::postgres::backup::manifest::ManifestReader;
 use crate::resources::postgres::backup::tally::FileTally;
-use crate::resources::{Result, Run, Verified, is_locked};
+use crate::resources::{Result, Run, Verified};
 
 /// Reads back a base backup and the WAL that it needs.
 pub(super) async fn verify(run: &Run, backup: &BackupEntry) -> Result<Verified> {
@@ -104,7 +104,7 @@ impl Work<'_> {
     /// What is said of the backup's content where no identity is at hand that opens it.
     async fn locked(&self) -> Option<repository::Error> {
         let (pack, ..) = self.backup.packs().first().copied()?;
-        self.backups.get_index(&self.backup.id, pack).await.err().filter(is_locked)
+        self.backups.get_index(&self.backup.id, pack).await.err().filter(repository::Error::is_locked)
     }
 
     /// Whether there is WAL from the start to the stop without a hole: that shows without a key.

@@ -8,7 +8,7 @@ use super::rdb::Checked;
 use super::scratch::{Loaded, Scratch};
 use crate::config;
 use crate::repository::{BackupEntry, BackupObject, Content, Detail, RedisBackup};
-use crate::resources::{self, Result, Run, Verified, is_locked};
+use crate::resources::{self, Result, Run, Verified};
 
 /// Reads a backup back.
 pub(super) async fn verify(run: &Run, backup: &BackupEntry, section: &config::Redis) -> Result<Verified> {
@@ -35,17 +35,8 @@ async fn verify_file(
 ) -> Result<()> {
     let backups = run.repository.backups(&backup.resource);
     let key = backups.key(&backup.id, &object.name);
-    let frames = backups.get_frames(&backup.id, &object.name).await;
-    if let Err(locked) = &frames
-        && is_locked(locked)
-    {
-        verified.read_stored(run, backup, object).await?;
-        verified.say_sealed(locked);
-        return Ok(());
-    }
-    let Some(frames) = verified.note(&key, frames)? else { return Ok(()) };
+    let Some(content) = verified.open(run, &backups, &backup.id, object).await? else { return Ok(()) };
     let mut scratch = if section.scratch_server { Scratch::begin(object.plain_bytes).map(Some) } else { Ok(None) };
-    let content = backups.read_whole(&backup.id, object, &frames);
     let Some(checked) = read(run, &key, object, content, &mut scratch, verified).await? else { return Ok(()) };
     compare(&key, detail, &checked, verified);
     match scratch {

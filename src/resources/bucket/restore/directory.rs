@@ -83,11 +83,8 @@ fn delete(root: &Path, name: &str) -> Result<()> {
     let mut folder = root.to_owned();
     for part in folders_of(name) {
         folder.push(part);
-        match folder.symlink_metadata() {
-            Ok(there) if there.is_dir() => {}
-            Ok(_) => return Err(Error::InTheWay { path: folder, wanted: "directory" }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::file("look at", &folder)(error)),
+        if !is_folder(&folder)? {
+            return Ok(());
         }
     }
     let path = root.join(name);
@@ -100,6 +97,16 @@ fn delete(root: &Path, name: &str) -> Result<()> {
 /// The folders that a file lies in, without its own name.
 fn folders_of(name: &str) -> impl Iterator<Item = &str> {
     name.rsplit_once('/').into_iter().flat_map(|(folders, _)| folders.split('/'))
+}
+
+/// Whether a folder is there. A link, or a file in its place, is in the way.
+fn is_folder(path: &Path) -> Result<bool> {
+    match path.symlink_metadata() {
+        Ok(there) if there.is_dir() => Ok(true),
+        Ok(_) => Err(Error::InTheWay { path: path.to_owned(), wanted: "directory" }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::file("look at", path)(error)),
+    }
 }
 
 /// A file that is being written.
@@ -116,13 +123,8 @@ impl NewFile {
         let mut folder = root.to_owned();
         for part in folders_of(name) {
             folder.push(part);
-            match folder.symlink_metadata() {
-                Ok(there) if there.is_dir() => {}
-                Ok(_) => return Err(Error::InTheWay { path: folder, wanted: "directory" }),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    create_folders(&folder, FOLDER_MODE).map_err(Error::file("create", &folder))?;
-                }
-                Err(error) => return Err(Error::file("look at", &folder)(error)),
+            if !is_folder(&folder)? {
+                create_folders(&folder, FOLDER_MODE).map_err(Error::file("create", &folder))?;
             }
         }
         if path.symlink_metadata().is_ok_and(|there| there.is_dir()) {
