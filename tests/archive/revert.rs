@@ -45,7 +45,7 @@ fn wal_of_another_life_is_never_acknowledged_as_this_ones() {
     site.holdfast.start_agent();
     site.holdfast.wait_until(DEADLINE, "the agent says that other content is stored", || {
         let trouble = site.receiver().and_then(|status| status.trouble);
-        trouble.is_some_and(|trouble| trouble.message.contains("other content"))
+        trouble.is_some_and(|trouble| trouble.message.contains("contradicts what is stored"))
     });
     let told = acknowledged(&cluster).expect("the slot holds WAL back");
     let segment = 1 << 20;

@@ -70,7 +70,7 @@ fn the_same_segment_twice_is_success_and_a_different_one_is_not() {
     bytes[last] ^= 1;
     fs::write(copies.join(&segments[0]), bytes).expect("write the copy");
     let refused = push(&site, &copies.join(&segments[0])).expect_err("other content");
-    assert!(refused.contains("it was not overwritten") && refused.contains(&segments[0]), "{refused}");
+    assert!(refused.contains("contradicts what is stored") && refused.contains(&segments[0]), "{refused}");
 }
 
 #[test]

@@ -143,7 +143,8 @@ impl Agreement {
                 if !self.has_begun(offer.segment) {
                     self.look(offer, None).await?;
                 }
-                let (stored, seen) = self.archive.put_slice_and_look(slice, offer.plain.clone(), about).await?;
+                let put = self.archive.put_slice_and_look(slice, offer.plain.clone(), about).await;
+                let (stored, seen) = self.told(offer, put).await?;
                 // So that those that are put beside it need not read it.
                 self.remember(offer.place());
                 (stored, seen.ok())
@@ -174,7 +175,29 @@ impl Agreement {
             self.archive.settle(&offer.object).await?;
             return Ok(Stored::Identical);
         }
-        Ok(self.archive.put_file(name, offer.plain.clone(), about).await?)
+        let put = self.archive.put_file(name, offer.plain.clone(), about).await;
+        self.told(offer, put).await
+    }
+
+    /// What the store says to a put; where it refuses other content under the name that is there, and that can be read, from where on it differs.
+    async fn told<T>(&self, offer: &Offer, put: repository::Result<T>) -> Result<T, Refusal> {
+        let error = match put {
+            Err(error @ repository::Error::Conflict { .. }) => error,
+            other => return Ok(other?),
+        };
+        let _turn = COMPARING.acquire().await;
+        let difference = match self.read(&offer.object).await {
+            Ok(Some((_, theirs))) => first_difference(offer, offer.range.start, &theirs),
+            _ => None,
+        };
+        Err(difference.map_or_else(|| error.into(), |offset| self.contradiction(offer, &offer.object, offset).into()))
+    }
+
+    async fn read(&self, object: &WalObject) -> repository::Result<Option<(WalAbout, Bytes)>> {
+        match object {
+            WalObject::File(name) => self.archive.get_file(*name).await,
+            WalObject::Slice(slice) => self.archive.get_slice(slice).await,
+        }
     }
 
     /// Compares everything stored of the segment that overlaps and was not compared yet; `seen` is what a listing showed that began
@@ -239,11 +262,7 @@ impl Agreement {
             }
         }
         let _turn = COMPARING.acquire().await;
-        let found = match &object {
-            WalObject::File(name) => self.archive.get_file(*name).await,
-            WalObject::Slice(slice) => self.archive.get_slice(slice).await,
-        };
-        match found {
+        match self.read(&object).await {
             // Where it does is for those to see who can read it.
             Err(_) if differs => Err(self.contradiction(offer, &object, range.start).into()),
             Err(error) if error.is_locked() && self.is_past_the_end(offer.segment, &range) => Ok(Comparison::Agrees(object)),
@@ -277,7 +296,12 @@ impl Agreement {
 
     fn contradiction(&self, offer: &Offer, object: &WalObject, offset: u64) -> Contradiction {
         let start = self.start_of(offer.segment);
-        let (stored, offered) = (self.archive.key_of(object).to_string(), self.archive.key_of(&offer.object).to_string());
+        let stored = self.archive.key_of(object).to_string();
+        let offered = if *object == offer.object {
+            "what was to be stored under that name".to_owned()
+        } else {
+            self.archive.key_of(&offer.object).to_string()
+        };
         Contradiction { segment: offer.segment, at: Lsn(start.0 + offset), stored, offered }
     }
 

@@ -259,6 +259,21 @@ async fn what_contradicts_another_server_before_the_end_of_the_timeline_is_refus
 }
 
 #[tokio::test]
+async fn what_differs_under_the_same_name_is_told_of_with_its_position() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path()).await;
+    let mut wal = [0_u8; 1000];
+    let mut first = synchronous(&archive);
+    first.take(&wal, clock::instant());
+    settle(&mut first).await;
+    wal[700] = 1;
+    let mut second = synchronous(&archive);
+    second.take(&wal, clock::instant());
+    let refused = second.settle().await.unwrap_err().to_string();
+    assert!(refused.contains("contradicts what is stored: from 0/50002BC on"), "{refused}");
+}
+
+#[tokio::test]
 async fn the_end_of_a_timeline_that_shows_late_ends_the_waiting_for_what_never_comes() {
     let directory = tempfile::tempdir().unwrap();
     let archive = locked_archive(directory.path()).await;

@@ -91,7 +91,8 @@ async fn the_same_again_is_success_and_other_content_is_an_error() {
     assert_eq!(scratch.fetch(&name).await.expect("fetched"), (Fetched::Delivered, bytes.clone()));
     bytes[9000] ^= 1;
     let refused = scratch.push(&name, &bytes).await.expect_err("other content");
-    assert!(matches!(refused, Error::Repository(repository::Error::Conflict { .. })), "{refused}");
+    assert!(matches!(&refused, Error::Contradiction(found) if found.at == Lsn((3 << 20) + 9000)), "{refused}");
+    assert!(refused.to_string().contains("from 0/302328 on"), "{refused}");
 }
 
 #[tokio::test]
@@ -136,7 +137,8 @@ async fn a_segment_of_more_than_a_piece_comes_back_as_it_was() {
     let (fetched, delivered) = scratch.fetch(&name).await.expect("fetched");
     assert!(fetched == Fetched::Delivered && delivered == bytes);
     bytes[40 << 20] ^= 1;
-    assert!(matches!(scratch.push(&name, &bytes).await, Err(Error::Repository(repository::Error::Conflict { .. }))));
+    let refused = scratch.push(&name, &bytes).await.expect_err("other content");
+    assert!(matches!(&refused, Error::Contradiction(found) if found.at == Lsn((2 * 64 + 40) << 20)), "{refused}");
 }
 
 #[tokio::test]
