@@ -25,7 +25,7 @@ use super::{Error, Result};
 use crate::config::Postgres;
 use crate::pg::Lsn;
 use crate::pgwire::{Failure, ReplicationConnection, WalStream};
-use crate::repository::{Repository, ResourceName};
+use crate::repository::{self, Repository, ResourceName};
 use crate::resources::postgres::{followed, source};
 use crate::sys::clock;
 
@@ -262,7 +262,7 @@ impl Receiver {
     /// Where the error says that others stored something else: what is still on its way comes to its end, and is taken back then, and the
     /// conflict is recorded.
     async fn withdraw(&self, inflow: &mut Inflow, plan: &Plan, error: &Error) {
-        let contradicts = matches!(error, Error::Contradiction(_));
+        let contradicts = matches!(error, Error::Contradiction(_) | Error::Repository(repository::Error::Conflict { .. }));
         if contradicts && timeout(WITHDRAWAL_DEADLINE, inflow.come_to_rest()).await.is_err() {
             tracing::warn!(resource = %self.task.resource, "what was sent to the store last was not finished, and not taken back");
         }
