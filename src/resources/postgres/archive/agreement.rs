@@ -69,12 +69,28 @@ pub(super) enum Refusal {
     Unreadable {
         segment: SegmentName,
         error: repository::Error,
-        /// It is the whole segment, which its hash can be compared with once all of it has come.
+        /// It is the whole segment, or a whole piece of a large one: its hash can be compared once all of that has come.
         is_whole: bool,
     },
     /// Passes when the other writer rests.
     #[error("what is stored of {0} was replaced again and again while it was compared")]
     Moving(SegmentName),
+}
+
+impl Refusal {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { error, .. } if error.is_locked() => Some(
+                "where commits wait for this, SELECT pg_switch_wal() completes the segment, which is compared without being read then; or name a file \
+                 with the identity as [encryption] identity_file"
+                    .to_owned(),
+            ),
+            Self::Repository(error) | Self::Unreadable { error, .. } => error.hint(),
+            Self::Contradiction(_) => Some(Contradiction::HINT.to_owned()),
+            Self::Moving(_) => None,
+        }
+    }
 }
 
 /// WAL that is to be stored under a name.
@@ -267,7 +283,7 @@ impl Agreement {
             Err(_) if differs => Err(self.contradiction(offer, &object, range.start).into()),
             Err(error) if error.is_locked() && self.is_past_the_end(offer.segment, &range) => Ok(Comparison::Agrees(object)),
             Err(error) => {
-                let is_whole = error.is_locked() && matches!(object, WalObject::File(_));
+                let is_whole = error.is_locked() && self.is_offered_whole(&range);
                 Err(Refusal::Unreadable { segment: offer.segment, error, is_whole })
             }
             Ok(None) => Ok(Comparison::Vanished),
@@ -278,10 +294,10 @@ impl Agreement {
         }
     }
 
-    /// Whether segments are small enough to be offered as a whole.
-    pub fn offers_whole_segments(&self) -> bool {
-        let size = self.archive.segment_size();
-        piece_bytes(size) == size.bytes()
+    /// Whether just these bytes of a segment are offered at once when all of them have come: a segment, or a piece of a large one.
+    const fn is_offered_whole(&self, range: &Range<u64>) -> bool {
+        let piece = piece_bytes(self.archive.segment_size());
+        range.start.is_multiple_of(piece) && range.end - range.start == piece
     }
 
     /// Whether bytes of a segment reach beyond the end of the timeline.

@@ -54,7 +54,7 @@ pub(super) struct Inflow {
     /// Where the server's records do not follow one another, or go over to `wal_level = minimal`: recorded before anything more is stored.
     broken: Vec<Gap>,
     recording: usize,
-    /// Where pieces begin of which nothing is compared before all of it has come: the whole segment is stored, and cannot be read here.
+    /// Where pieces begin of which nothing is compared before all of it has come: the whole is stored, and cannot be read here.
     put_off: BTreeSet<Lsn>,
     /// The piece that is being filled.
     piece: Piece,
@@ -400,7 +400,8 @@ impl Inflow {
         let end = piece.end();
         piece.sliced_to(end);
         if self.put_off.insert(start) {
-            tracing::info!(segment = %name.segment, "is stored whole, and is compared when all of it has come");
+            let hint = "where commits wait for that, SELECT pg_switch_wal() on the server completes it";
+            tracing::info!(hint, segment = %name.segment, %start, %end, "is stored whole, and is compared when all of it has come");
         }
         self.known.leave_to_whole(&(start..end), name, size);
         Vec::new()

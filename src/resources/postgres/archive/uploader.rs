@@ -52,7 +52,7 @@ pub(super) struct Finished {
     pub range: Range<Lsn>,
     /// How long it took.
     pub took: Duration,
-    /// It cannot be compared with the whole segment that is stored, but for as a whole: it is not known to be stored.
+    /// It cannot be compared with the whole segment or piece that is stored, but for as a whole: it is not known to be stored.
     pub is_put_off: bool,
     bytes: usize,
 }
@@ -164,8 +164,8 @@ impl Upload {
     }
 }
 
-/// Tries until the store has taken it, in the place that it has already or in one of its own. False where only the whole segment can be compared
-/// with what is stored.
+/// Tries until the store has taken it, in the place that it has already or in one of its own. False where only the whole segment, or the whole
+/// piece of a large one, can be compared with what is stored.
 async fn persist(
     agreement: &Agreement,
     report: &Report,
@@ -186,7 +186,7 @@ async fn persist(
                 mended(report);
                 return Ok(true);
             }
-            Ok(Err(Refusal::Unreadable { is_whole: true, .. })) if agreement.offers_whole_segments() => return Ok(false),
+            Ok(Err(Refusal::Unreadable { is_whole: true, .. })) => return Ok(false),
             // What this process is just storing beside it, most likely.
             Ok(Err(Refusal::Unreadable { .. })) if begun.elapsed() < UNREADABLE_FOR => {
                 tokio::time::sleep(pause.next()).await;
@@ -195,8 +195,9 @@ async fn persist(
             Ok(Err(Refusal::Contradiction(found))) => return Err(found.into()),
             Ok(Err(Refusal::Repository(error))) if !may_pass(&error) => return Err(error.into()),
             Ok(Err(Refusal::Repository(error))) => Trouble::now(error.to_string(), error.hint()),
-            Ok(Err(refusal @ Refusal::Moving(_))) => Trouble::now(refusal.to_string(), None),
-            Ok(Err(refusal @ Refusal::Unreadable { .. })) => Trouble::now(refusal.to_string(), None),
+            Ok(Err(refusal @ (Refusal::Moving(_) | Refusal::Unreadable { .. }))) => {
+                Trouble::now(refusal.to_string(), refusal.hint())
+            }
             Err(_) => {
                 let message = format!("the store did not take {:?} within {} s", offer.object, PUT_DEADLINE.as_secs());
                 Trouble::now(message, None)

@@ -225,6 +225,29 @@ async fn slices_of_a_later_segment_are_compared_by_who_cannot_read_them() {
 }
 
 #[tokio::test]
+async fn slices_beside_a_whole_piece_are_left_to_it_by_who_cannot_read_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = locked_archive(directory.path()).await;
+    let mut before = stream(&archive, 80 * MB, None).await;
+    before.take(&[0; 1000], clock::instant());
+    settle(&mut before).await;
+    drop(before);
+    let mut again = stream(&archive, 80 * MB, None).await;
+    // The other way in, which has stored the whole piece by the time that the slice is compared.
+    let mut other = synchronous(&archive);
+    other.take(&vec![0; 16 << 20], clock::instant());
+    settle(&mut other).await;
+    again.take(&[0; 1000], clock::instant());
+    again.start_uploads(clock::instant(), true).unwrap();
+    let put_off = tokio::time::timeout(Duration::from_secs(20), again.finished()).await;
+    assert!(!put_off.expect("it is waited for").unwrap(), "it is not known to be stored");
+    again.take(&vec![0; (16 << 20) - 1000], clock::instant());
+    settle(&mut again).await;
+    assert_eq!(again.stored(), Lsn(96 * MB));
+    assert_eq!(ranges(&archive).await, [(0, 16 * MB)]);
+}
+
+#[tokio::test]
 async fn a_timeline_is_stored_to_its_end_where_another_server_went_on_behind_that() {
     let end = Lsn(80 * MB + 2000);
     for encryption in [Encryption::default(), locked()] {
