@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Postgres;
 use crate::operations::status::{Noted, Records, records};
+use crate::pg::{Lsn, TimelineId};
 use crate::repository::{self, BackupEntry, Gap, Repository, ResourceName};
 use crate::resources::postgres::archive::holes::Holes;
 use crate::resources::postgres::archive::{BackupState, NewBackup, Report, State, Trouble};
@@ -75,7 +76,9 @@ impl Inspection {
             memory.holes.look_at_everything();
             memory.everything = Some(clock::instant());
         }
-        memory.holes.record(&archive).await?;
+        if let Some(passed) = self.passed() {
+            memory.holes.record(&archive, passed).await?;
+        }
         let records = records(&archive).await?;
         self.tell(&records);
         let mut backups = self.repository.backups(&self.resource).list().await?.records;
@@ -101,6 +104,13 @@ impl Inspection {
         if let Some(report) = &self.report {
             report.update(change);
         }
+    }
+
+    /// Up to where the stream has come; to the end of everything where nothing is streamed, and none as long as it does not run.
+    fn passed(&self) -> Option<(TimelineId, Lsn)> {
+        let Some(report) = &self.report else { return Some((TimelineId(u32::MAX), Lsn(u64::MAX))) };
+        let status = report.status();
+        status.timeline.zip(status.stored).filter(|_| status.state == State::Streaming)
     }
 
     fn is_on_duty(&self) -> bool {

@@ -26,11 +26,12 @@ impl Holes {
         self.seen.clear();
     }
 
-    /// Records the holes behind what was seen before as gaps, and returns the new ones. Holds a thousand keys at a time.
+    /// Records the holes behind what was seen before as gaps, and returns the new ones. Holds a thousand keys at a time. `passed` is up to
+    /// where a stream has come: it fills what is missing behind that, if the server still has it.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn record(&mut self, archive: &WalArchive) -> Result<Vec<Gap>> {
+    pub async fn record(&mut self, archive: &WalArchive, passed: (TimelineId, Lsn)) -> Result<Vec<Gap>> {
         let known = archive.gaps().await?.records;
         let removed = archive.horizons().await?;
         let mut found = Vec::new();
@@ -38,13 +39,17 @@ impl Holes {
             let from = self.seen.get(&timeline).copied().unwrap_or(SegmentNumber(0));
             let stretches = stretches(archive, timeline, from).await?;
             let horizon = removed.get(&timeline).copied().unwrap_or_default();
-            for gap in holes(timeline, &stretches, &known, horizon) {
+            let missing = holes(timeline, &stretches, &known, horizon);
+            let is_ahead = |gap: &Gap| (timeline, gap.end) > passed;
+            let ahead = missing.iter().find(|gap| is_ahead(gap)).map(|gap| gap.start);
+            for gap in missing.into_iter().filter(|gap| !is_ahead(gap)) {
                 if archive.put_gap(&gap).await? == Stored::New {
                     tracing::error!(resource = %archive.resource(), gap = gap.name(), "WAL is missing in the store, and is taken for lost");
                     found.push(gap);
                 }
             }
-            let settled = stretches.iter().rfind(|stretch| is_settled(stretch));
+            let is_seen = |stretch: &&Stretch| is_settled(stretch) && ahead.is_none_or(|ahead| stretch.start < ahead);
+            let settled = stretches.iter().rfind(is_seen);
             let last = settled.map(|stretch| SegmentNumber::containing(stretch.start, archive.segment_size()));
             self.seen.extend(last.map(|last| (timeline, last)));
         }
@@ -69,7 +74,54 @@ fn holes(timeline: TimelineId, stretches: &[Stretch], known: &[Gap], horizon: Ls
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use bytes::Bytes;
+
     use super::*;
+    use crate::codec::Compression;
+    use crate::pg::{SegmentName, SegmentSize, SystemId};
+    use crate::repository::{Lineage, NewLineage, Repository, ResourceKind, ResourceName, Slice, WalAbout, WalSource};
+    use crate::storage::FileStore;
+
+    const MB: u64 = 1 << 20;
+
+    /// All of it was stored long ago.
+    fn age(folder: &Path) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                age(&path);
+            } else {
+                std::fs::File::open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hole_that_the_stream_has_not_come_to_is_not_taken_for_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(FileStore::create(directory.path()).await.unwrap());
+        let (repository, _) = Repository::create(store, Compression::default()).await.unwrap();
+        let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
+        let segment_size = SegmentSize::try_from(MB).unwrap();
+        let lineage = Lineage { system_id: SystemId(7), segment_size, postgres_major: 17, created_at: clock::now() };
+        repository.add_lineage(&resource, &lineage, NewLineage::OnlyFirst).await.unwrap();
+        let archive = repository.wal(&resource, &lineage);
+        let about = WalAbout { system_id: SystemId(7), source: WalSource::Streaming, start: None, end: None, activity: None };
+        for number in [1, 2, 4, 6] {
+            let segment = SegmentName::new(TimelineId(1), SegmentNumber(number), segment_size);
+            archive.put_slice(&Slice { segment, bytes: 0..MB }, Bytes::from(vec![0_u8; 1 << 20]), &about).await.unwrap();
+        }
+        age(directory.path());
+        let mut holes = Holes::default();
+        for (passed, expected) in [(3 * MB, vec![]), (5 * MB, vec![3 * MB]), (5 * MB, vec![]), (6 * MB, vec![5 * MB])] {
+            let found = holes.record(&archive, (TimelineId(1), Lsn(passed))).await.unwrap();
+            assert_eq!(found.iter().map(|gap| gap.start.0).collect::<Vec<_>>(), expected, "the stream is at {passed}");
+        }
+    }
 
     fn stretch(start: u64, end: u64, minutes_ago: i64) -> Stretch {
         let at = clock::now() - jiff::SignedDuration::from_mins(minutes_ago);
