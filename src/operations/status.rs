@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::running_backup::{RunningBackup, running_backup};
-use super::windows::{BackupFacts, TimelineFacts, Window, newest_stored, windows};
+use super::windows::{BackupFacts, LeftBehind, TimelineFacts, Window, left_behind, newest_stored, windows};
 use crate::pg::history::TimelineHistory;
 use crate::pg::records::Commit;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId, WalFileName};
@@ -47,6 +47,8 @@ pub struct ClusterStatus {
     pub damaged: Vec<Damaged>,
     /// Timelines of which WAL or a backup is stored, but not the history: nothing can be restored along them.
     pub missing_histories: Vec<TimelineId>,
+    /// WAL of earlier timelines that is no part of the newest one's history.
+    pub left_behind: Vec<LeftBehind>,
 }
 
 /// A record, and whether an operator has taken note of it.
@@ -108,6 +110,8 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
     let facts: Vec<BackupFacts> = backups.iter().map(BackupFacts::from).collect();
     let mut windows = windows(&facts, &timelines);
     let newest_timeline = newest_stored(&timelines);
+    let history = histories.records.iter().find(|history| Some(history.timeline()) == newest_timeline);
+    let left_behind = history.map(|history| left_behind(history, &timelines)).unwrap_or_default();
     let last_commit = match windows.last_mut().filter(|window| Some(window.timeline) == newest_timeline) {
         Some(window) => {
             let stretches = timelines.get(&window.timeline).map_or(&[][..], |facts| facts.stretches.as_slice());
@@ -129,6 +133,7 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
         conflicts: noted.conflicts,
         damaged,
         missing_histories,
+        left_behind,
     })
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::pg::history::{Ancestor, TimelineHistory};
 use crate::pg::{Lsn, TimelineId};
 use crate::repository::{BackupEntry, BackupId};
 
@@ -119,9 +120,40 @@ pub fn newest_stored(timelines: &BTreeMap<TimelineId, TimelineFacts>) -> Option<
     timelines.iter().rev().find(|(_, facts)| !facts.stretches.is_empty()).map(|(timeline, _)| *timeline)
 }
 
+/// Stored WAL of an earlier timeline from behind the place where the newest one's history left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LeftBehind {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// Where it was left.
+    pub left_at: Lsn,
+    /// Up to where it is stored.
+    pub stored_to: Lsn,
+}
+
+/// What is stored of the timelines in a history, and is no part of it, the oldest first.
+#[must_use]
+pub fn left_behind(history: &TimelineHistory, timelines: &BTreeMap<TimelineId, TimelineFacts>) -> Vec<LeftBehind> {
+    let behind = |ancestor: &Ancestor| {
+        let (timeline, left_at) = (ancestor.timeline, ancestor.end);
+        let stored_to = timelines.get(&timeline)?.stretches.last()?.end;
+        (stored_to > left_at).then_some(LeftBehind { timeline, left_at, stored_to })
+    };
+    history.ancestors().iter().filter_map(behind).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_promotion_left_behind_is_known() {
+        let history = TimelineHistory::parse(TimelineId(3), b"1\t0/28\tx\n2\t0/46\tx\n").expect("a history");
+        let timelines =
+            [(1, facts(None, &[(0, 30), (35, 90)])), (2, facts(Some((1, 40)), &[(32, 70)])), (3, facts(None, &[(64, 95)]))];
+        let found = left_behind(&history, &timelines.map(|(id, facts)| (TimelineId(id), facts)).into());
+        assert_eq!(found, [LeftBehind { timeline: TimelineId(1), left_at: Lsn(40), stored_to: Lsn(90) }]);
+    }
 
     fn backup(mark: u64, timeline: u32, needs: Range<u64>) -> BackupFacts {
         let finished_at: Timestamp = "2026-11-22T07:15:00Z".parse().expect("a valid time");

@@ -286,6 +286,7 @@ mod tests {
             conflicts: Vec::new(),
             damaged: Vec::new(),
             missing_histories: Vec::new(),
+            left_behind: Vec::new(),
         }
     }
 
