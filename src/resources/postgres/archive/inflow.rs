@@ -53,7 +53,8 @@ pub(super) struct Inflow {
     not_joined: Option<NotJoined>,
     /// Where the server's records do not follow one another, or go over to `wal_level = minimal`: recorded before anything more is stored.
     broken: Vec<Gap>,
-    recording: usize,
+    /// One of them is being recorded.
+    recording: bool,
     /// Where pieces begin of which nothing is compared before all of it has come: the whole is stored, and cannot be read here.
     put_off: BTreeSet<Lsn>,
     /// The piece that is being filled.
@@ -85,7 +86,7 @@ impl Inflow {
             follows: None,
             not_joined: None,
             broken: Vec::new(),
-            recording: 0,
+            recording: false,
             put_off: BTreeSet::new(),
         };
         inflow.piece.sliced_to(inflow.known.end(begin.lsn));
@@ -212,7 +213,7 @@ impl Inflow {
 
     /// When the next slice is due; none while the store has enough to do.
     pub fn due(&self) -> Option<Instant> {
-        if self.recording > 0 {
+        if self.recording {
             return None;
         }
         let piece = self.first_unsliced().filter(|piece| self.uploader.has_room_for(piece.len()))?;
@@ -227,9 +228,8 @@ impl Inflow {
         if let Some(broken) = &self.not_joined {
             return Err(broken.clone().into());
         }
-        self.recording += self.broken.len();
-        self.broken.drain(..).for_each(|gap| self.uploader.record(gap));
-        if self.recording > 0 {
+        self.record_next();
+        if self.recording {
             return Ok(());
         }
         self.confirm();
@@ -245,6 +245,20 @@ impl Inflow {
         }
         self.merge();
         Ok(())
+    }
+
+    /// Begins to record the next place that leads nowhere, with what has come around it: if a clone wrote that, something else is stored there.
+    fn record_next(&mut self) {
+        if self.recording || self.broken.is_empty() {
+            return;
+        }
+        let gap = self.broken.remove(0);
+        let piece = piece_start(gap.start, self.size());
+        let piece = self.piece_at(piece);
+        let range = piece.start()..piece.received();
+        let own = piece.part(&range).filter(|bytes| !bytes.is_empty()).map(|bytes| (piece.slice(&range), bytes));
+        self.recording = true;
+        self.uploader.record(gap, own);
     }
 
     /// Offers the next slice that was stored before: the store answers whether it holds the same bytes.
@@ -354,7 +368,7 @@ impl Inflow {
             Upload::Segment(_) | Upload::Piece(_) => self.piece_stored(finished.range.start),
             Upload::Delete => Vec::new(),
             Upload::Gap => {
-                self.recording -= 1;
+                self.recording = false;
                 Vec::new()
             }
         };

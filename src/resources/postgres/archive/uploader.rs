@@ -106,13 +106,17 @@ impl Uploader {
         });
     }
 
-    /// Begins to record a gap.
-    pub fn record(&mut self, gap: Gap) {
-        let (archive, report) = (self.archive.clone(), self.report.clone());
+    /// Begins to record a gap in what a server sends, of which `own` is a part: first that is compared with what is stored.
+    pub fn record(&mut self, gap: Gap, own: Option<(Slice, Bytes)>) {
+        let (archive, agreement, report) = (self.archive.clone(), self.agreement.clone(), self.report.clone());
+        let offer = own.and_then(|(name, plain)| Upload::Slice(name).offer(plain, None));
         self.tasks.spawn(async move {
             let mut pause = Pause::default();
-            while let Err(error) = archive.put_gap(&gap).await {
-                report.update(|status| status.store_trouble = Some(Trouble::now(error.to_string(), error.hint())));
+            while let Err(refusal) = record(&archive, &agreement, &gap, offer.as_ref()).await {
+                if let Refusal::Contradiction(found) = refusal {
+                    return Err(found.into());
+                }
+                report.update(|status| status.store_trouble = Some(Trouble::now(refusal.to_string(), refusal.hint())));
                 tokio::time::sleep(pause.next()).await;
             }
             mended(&report);
@@ -162,6 +166,26 @@ impl Upload {
         };
         Some(Offer { object, segment, range, plain, around })
     }
+}
+
+/// Records a gap, unless others stored something else there: then it is none in what is stored.
+async fn record(
+    archive: &WalArchive,
+    agreement: &Agreement,
+    gap: &Gap,
+    offer: Option<&Offer>,
+) -> std::result::Result<(), Refusal> {
+    if let Some(offer) = offer {
+        let _place = place_for(archive.room_for(offer.plain.len() as u64)).await;
+        match agreement.compare_with_stored(offer).await {
+            Err(found @ Refusal::Contradiction(_)) => return Err(found),
+            Err(Refusal::Repository(error)) if may_pass(&error) => return Err(error.into()),
+            // What cannot be compared does not keep it from being recorded.
+            _ => {}
+        }
+    }
+    archive.put_gap(gap).await?;
+    Ok(())
 }
 
 /// Tries until the store has taken it, in the place that it has already or in one of its own. False where only the whole segment, or the whole

@@ -69,6 +69,18 @@ async fn records_that_do_not_follow_one_another_are_a_gap_before_they_are_acknow
     assert_eq!(inflow.stored(), Lsn(64 * MB + (16 << 10)));
 }
 
+/// The long header of the first page of the segment at 64 MB of PostgreSQL 17, and behind it a record, all of whose settings are 0 but for
+/// `wal_level`.
+fn parameter_change(wal_level: u8) -> [u8; 96] {
+    let mut wal = [0_u8; 96];
+    wal[..8].copy_from_slice(&[0x16, 0xD1, 2, 0, 1, 0, 0, 0]);
+    wal[8..16].copy_from_slice(&(64 * MB).to_le_bytes());
+    wal[40..44].copy_from_slice(&54_u32.to_le_bytes());
+    wal[48..56].copy_from_slice(&(64 * MB - 56).to_le_bytes());
+    (wal[56], wal[64], wal[65], wal[86]) = (0x60, 0xFF, 28, wal_level);
+    wal
+}
+
 #[tokio::test]
 async fn the_record_of_wal_level_minimal_is_a_gap_before_it_is_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
@@ -78,14 +90,7 @@ async fn the_record_of_wal_level_minimal_is_a_gap_before_it_is_acknowledged() {
     let rule = SliceRule { max_delay: Duration::ZERO, synchronous: true };
     let mut inflow =
         Inflow::new(&archive, begin, Known::default(), rule, &Report::new(&resource, rule.max_delay), Delays::default());
-    // The long header of the first page of a segment of PostgreSQL 17, and behind it the record, all of whose settings are 0.
-    let mut wal = [0_u8; 96];
-    wal[..8].copy_from_slice(&[0x16, 0xD1, 2, 0, 1, 0, 0, 0]);
-    wal[8..16].copy_from_slice(&(64 * MB).to_le_bytes());
-    wal[40..44].copy_from_slice(&54_u32.to_le_bytes());
-    wal[48..56].copy_from_slice(&(64 * MB - 56).to_le_bytes());
-    (wal[56], wal[64], wal[65]) = (0x60, 0xFF, 28);
-    inflow.take(&wal, clock::instant());
+    inflow.take(&parameter_change(0), clock::instant());
     inflow.start_uploads(clock::instant(), true).unwrap();
     assert!(!inflow.finished().await.unwrap(), "the gap comes first");
     let gaps = archive.gaps().await.unwrap().records;
@@ -95,6 +100,20 @@ async fn the_record_of_wal_level_minimal_is_a_gap_before_it_is_acknowledged() {
     );
     settle(&mut inflow).await;
     assert_eq!(inflow.stored(), Lsn(64 * MB + 96));
+}
+
+#[tokio::test]
+async fn what_a_clone_recorded_where_something_else_is_stored_is_no_gap() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path()).await;
+    let mut original = stream(&archive, 64 * MB, None).await;
+    original.take(&parameter_change(1), clock::instant());
+    settle(&mut original).await;
+    let mut clone = stream(&archive, 64 * MB, None).await;
+    clone.take(&parameter_change(0), clock::instant());
+    let refused = clone.settle().await.unwrap_err().to_string();
+    assert!(refused.contains("contradicts what is stored: from 0/4000056 on"), "{refused}");
+    assert_eq!(archive.gaps().await.unwrap().records, []);
 }
 
 /// A stream of synchronous commits behind a switch, whose rest of the segment is not looked into.
