@@ -156,14 +156,17 @@ impl Agreement {
     pub async fn store(&self, offer: &Offer, about: &WalAbout, created: &mut bool) -> Result<Stored, Refusal> {
         let (stored, seen) = match &offer.object {
             WalObject::Slice(slice) => {
-                if !self.has_begun(offer.segment) {
-                    self.look(offer, None).await?;
+                let is_whole = self.is_offered_whole(&offer.range);
+                let is_there = (is_whole || !self.has_begun(offer.segment)) && self.look(offer, None).await?;
+                if is_there && is_whole && self.is_held(offer).await? {
+                    (Stored::Identical, None)
+                } else {
+                    let put = self.archive.put_slice_and_look(slice, offer.plain.clone(), about).await;
+                    let (stored, seen) = self.told(offer, put).await?;
+                    // So that those that are put beside it need not read it.
+                    self.remember(offer.place());
+                    (stored, seen.ok())
                 }
-                let put = self.archive.put_slice_and_look(slice, offer.plain.clone(), about).await;
-                let (stored, seen) = self.told(offer, put).await?;
-                // So that those that are put beside it need not read it.
-                self.remember(offer.place());
-                (stored, seen.ok())
             }
             WalObject::File(name) => (self.store_file(*name, offer, about).await?, None),
         };
@@ -183,16 +186,24 @@ impl Agreement {
         }
     }
 
-    /// Readers prefer a whole segment to slices, so it is compared with them before it is there. Where both ways in bring the same one,
-    /// the second needs neither be compressed nor sent.
+    /// Readers prefer a whole segment to slices, so it is compared with them before it is there.
     async fn store_file(&self, name: WalFileName, offer: &Offer, about: &WalAbout) -> Result<Stored, Refusal> {
         let is_there = self.look(offer, None).await?;
-        if is_there && self.archive.holds(&offer.object, &offer.plain).await? == Some(true) {
-            self.archive.settle(&offer.object).await?;
+        if is_there && self.is_held(offer).await? {
             return Ok(Stored::Identical);
         }
         let put = self.archive.put_file(name, offer.plain.clone(), about).await;
         self.told(offer, put).await
+    }
+
+    /// Whether the object that is there is just what is offered, and durable. Where both ways in bring the same, or one tries again, it needs
+    /// neither be compressed nor sent: of a segment of 1 GiB all that came before a deadline would be sent anew each time.
+    async fn is_held(&self, offer: &Offer) -> Result<bool, Refusal> {
+        let is_held = self.archive.holds(&offer.object, &offer.plain).await? == Some(true);
+        if is_held {
+            self.archive.settle(&offer.object).await?;
+        }
+        Ok(is_held)
     }
 
     /// What the store says to a put; where it refuses other content under the name that is there, and that can be read, from where on it differs.

@@ -141,6 +141,21 @@ async fn who_was_refused_puts_nothing_when_it_tries_again() {
 }
 
 #[tokio::test]
+async fn what_is_stored_as_a_whole_is_not_sent_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let faulty = Faulty::new(Arc::new(FileStore::create(directory.path()).await.unwrap()));
+    let archive = archive_in(Arc::new(faulty.clone())).await;
+    let wal = wal(0, 500);
+    let piece = Offer { object: WalObject::Slice(Slice { segment: segment(), bytes: 0..SIZE }), ..offer(&wal, 0..wal.len()) };
+    for offered in [piece, offer(&wal, 0..wal.len())] {
+        assert_eq!(store(&Agreement::new(archive.clone()), &offered).await.unwrap(), Stored::New);
+        let puts = faulty.calls(Operation::Put);
+        assert_eq!(store(&Agreement::new(archive.clone()), &offered).await.unwrap(), Stored::Identical);
+        assert_eq!(faulty.calls(Operation::Put), puts);
+    }
+}
+
+#[tokio::test]
 async fn a_writer_killed_before_it_took_back_what_contradicts_stops_both_until_that_is_removed() {
     let directory = tempfile::tempdir().unwrap();
     let faulty = Faulty::new(Arc::new(FileStore::create(directory.path()).await.unwrap()));
