@@ -1,6 +1,7 @@
 //! Slices that nothing needs any more, and that an agent which was killed, or a store that failed, has left behind.
 //!
-//! Invariants: a slice is removed only when an object that is stored beside it holds the same bytes, by their hash. The last
+//! Invariants: a slice is removed only when an object that is stored beside it holds the same bytes, by their hash, and none of a segment in
+//! which an object holds other ones: whose that is only an operator can tell, and what is left has to be whole when it is removed. The last
 //! segment of the newest timeline, on which somebody may be at work, is left alone. At most one object is in memory.
 
 use std::ops::Range;
@@ -51,7 +52,7 @@ async fn sweep_timeline(archive: &WalArchive, timeline: TimelineId, is_newest: b
 
 /// Removes the slices of one segment that another of its objects holds.
 async fn sweep_segment(archive: &WalArchive, stored: &[WalObject]) -> Result<usize> {
-    let mut removed = 0;
+    let mut removable = Vec::new();
     for (holder, slices) in superfluous(stored, archive.segment_size().bytes()) {
         let (range, bytes) = match read(archive, holder).await {
             Ok(Some(content)) => content,
@@ -63,10 +64,17 @@ async fn sweep_segment(archive: &WalArchive, stored: &[WalObject]) -> Result<usi
             Err(error) => return Err(error),
         };
         for slice in slices {
-            removed += usize::from(remove(archive, slice, &range, &bytes).await?);
+            match is_held(archive, slice, &range, &bytes).await? {
+                Some(true) => removable.push(slice),
+                Some(false) => return Ok(0),
+                None => {}
+            }
         }
     }
-    Ok(removed)
+    for slice in &removable {
+        archive.delete_slice(slice).await?;
+    }
+    Ok(removable.len())
 }
 
 /// The slices that are held by another object, by the one that holds them: the whole segment, or the largest slice. Pure.
@@ -105,26 +113,29 @@ async fn read(archive: &WalArchive, object: &WalObject) -> Result<Option<(Range<
     Ok(content.map(|(_, bytes)| (range, bytes)))
 }
 
-/// Removes a slice if it holds nothing but what `bytes`, which begin at `range`, hold too: the hash in its header says so, so that it
+/// Whether a slice holds nothing but what `bytes`, which begin at `range`, hold too: the hash in its header says so, so that it
 /// need not be read. Where it differs, two clusters that pass for one have stored WAL here: that is told, and both stay.
-async fn remove(archive: &WalArchive, slice: &Slice, range: &Range<u64>, bytes: &Bytes) -> Result<bool> {
+async fn is_held(archive: &WalArchive, slice: &Slice, range: &Range<u64>, bytes: &Bytes) -> Result<Option<bool>> {
     let place = |at: u64| usize::try_from(at - range.start).unwrap_or(usize::MAX);
-    let Some(held) = bytes.get(place(slice.bytes.start)..place(slice.bytes.end)) else { return Ok(false) };
-    match archive.slice_holds(slice, held).await? {
-        Some(true) => archive.delete_slice(slice).await.map(|()| true),
-        Some(false) => {
-            let (segment, from) = (slice.segment, slice.bytes.start);
-            tracing::error!(%segment, from, "two objects hold different WAL for the same place; both are kept");
-            Ok(false)
-        }
-        None => Ok(false),
+    let Some(held) = bytes.get(place(slice.bytes.start)..place(slice.bytes.end)) else { return Ok(None) };
+    let is_held = archive.slice_holds(slice, held).await?;
+    if is_held == Some(false) {
+        let (segment, from) = (slice.segment, slice.bytes.start);
+        tracing::error!(%segment, from, "two objects hold different WAL for the same place; both are kept");
     }
+    Ok(is_held)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::pg::SegmentSize;
+    use crate::codec::Compression;
+    use crate::pg::{SegmentSize, SystemId};
+    use crate::repository::{Lineage, NewLineage, Repository, ResourceKind, ResourceName, WalAbout, WalSource};
+    use crate::storage::FileStore;
+    use crate::sys::clock;
 
     fn objects(whole: bool, slices: &[Range<u64>]) -> Vec<WalObject> {
         let segment = SegmentName::new(TimelineId(1), SegmentNumber(7), SegmentSize::DEFAULT);
@@ -151,5 +162,33 @@ mod tests {
     fn a_whole_segment_holds_all_of_its_slices() {
         assert_eq!(removable(&objects(true, &[0..10, 0..16 << 20])), [0..10, 0..16 << 20]);
         assert_eq!(removable(&objects(true, &[])), []);
+    }
+
+    #[tokio::test]
+    async fn where_two_clusters_have_written_nothing_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(FileStore::create(directory.path()).await.unwrap());
+        let (repository, _) = Repository::create(store, Compression::default()).await.unwrap();
+        let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
+        let segment_size = SegmentSize::try_from(1 << 20).unwrap();
+        let lineage = Lineage { system_id: SystemId(7), segment_size, postgres_major: 17, created_at: clock::now() };
+        repository.add_lineage(&resource, &lineage, NewLineage::OnlyFirst).await.unwrap();
+        let archive = repository.wal(&resource, &lineage);
+        let about = WalAbout { system_id: SystemId(7), source: WalSource::Streaming, start: None, end: None, activity: None };
+        let segment = |timeline| SegmentName::new(TimelineId(timeline), SegmentNumber(3), segment_size);
+        let (ours, mut theirs) = (vec![0_u8; 800], vec![0_u8; 800]);
+        theirs[500] = 1;
+        // The segment in which they differ is not the last one of the newest timeline.
+        for (timeline, bytes, wal) in [(1, 0..300, &ours), (1, 300..700, &ours), (1, 0..800, &theirs), (2, 0..9, &ours)] {
+            let plain = Bytes::copy_from_slice(&wal[bytes.clone()]);
+            let slice = Slice { segment: segment(timeline), bytes: bytes.start as u64..bytes.end as u64 };
+            archive.put_slice(&slice, plain, &about).await.unwrap();
+        }
+        assert_eq!(sweep(&archive).await.unwrap(), 0);
+        let wrong = Slice { segment: segment(1), bytes: 0..800 };
+        archive.delete_slice(&wrong).await.unwrap();
+        assert_eq!(archive.slices(segment(1)).await.unwrap().len(), 2, "what is left is whole");
+        archive.put_slice(&wrong, Bytes::from(ours), &about).await.unwrap();
+        assert_eq!(sweep(&archive).await.unwrap(), 2);
     }
 }
