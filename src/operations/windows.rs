@@ -93,15 +93,14 @@ struct Reach {
 fn reach(timeline: TimelineId, needed: &Range<Lsn>, timelines: &BTreeMap<TimelineId, TimelineFacts>) -> Option<Reach> {
     let facts = timelines.get(&timeline)?;
     let stretch = facts.stretches.iter().find(|stretch| stretch.start <= needed.start && needed.end <= stretch.end)?;
-    // PostgreSQL follows the newest timeline, so the highest child that forked off within reach wins.
-    let children = timelines.iter().rev().filter_map(|(child, facts)| match facts.parent {
+    let children = timelines.iter().filter_map(|(child, facts)| match facts.parent {
         Some((parent, fork)) if parent == timeline && needed.end <= fork && joins(stretch, fork, facts) => Some((*child, fork)),
         _ => None,
     });
-    for (child, fork) in children {
-        if let Some(reach) = reach(child, &(fork..fork), timelines) {
-            return Some(reach);
-        }
+    // PostgreSQL follows the newest timeline, and the way to that need not lead through the newest child.
+    let reached = children.filter_map(|(child, fork)| reach(child, &(fork..fork), timelines)).max_by_key(|reach| reach.timeline);
+    if reached.is_some() {
+        return reached;
     }
     let cut = facts.stretches.last().is_some_and(|last| last.start > stretch.end);
     Some(Reach { timeline, to: stretch.end, cut })
@@ -195,6 +194,15 @@ mod tests {
         let timelines = [(1, facts(None, &[(0, 90)])), (2, facts(Some((1, 40)), &[(32, 70)])), (3, facts(Some((1, 95)), &[]))];
         assert_eq!(ends(&[backup(1, 1, 10..20)], &timelines), [(1, 20, 2, 70, false)]);
         assert_eq!(ends(&[backup(1, 1, 50..60)], &timelines), [(1, 60, 1, 90, false)]);
+    }
+
+    #[test]
+    fn the_way_to_the_newest_timeline_need_not_lead_through_the_newest_child() {
+        let dead = facts(Some((1, 60)), &[(48, 66)]);
+        let timelines = [(1, facts(None, &[(0, 60)])), (2, facts(Some((1, 40)), &[(32, 80)])), (3, dead)];
+        let failed_over = [&timelines[..], &[(4, facts(Some((2, 75)), &[(64, 99)]))]].concat();
+        assert_eq!(ends(&[backup(1, 1, 10..20)], &failed_over), [(1, 20, 4, 99, false)]);
+        assert_eq!(ends(&[backup(1, 1, 10..20)], &timelines), [(1, 20, 3, 66, false)]);
     }
 
     #[test]
