@@ -143,8 +143,8 @@ fn pg_rewind_gets_its_wal_one_by_one_and_no_server_is_started_for_it() {
     let base = site.base_backup();
     site.wait_for(&site.write_segment("common"));
     let promoted = site.recovers_to_the_same(&base);
-    // pg_rewind copies every file of its source, and can read no socket: the WAL server of that recovery ends with its folder.
-    fs::remove_dir_all(base.join("holdfast-restore")).expect("end the WAL server");
+    // pg_rewind copies every file of its source, and can read no socket: the WAL server of that recovery ends with its folder, or has ended.
+    fs::remove_dir_all(base.join("holdfast-restore")).unwrap_or_default();
     promoted.sql("CREATE TABLE won AS SELECT 1 AS i");
     let expected = Checksums::of(&promoted);
     // The old primary goes on alone, and its WAL of the moment of the fork is in the archive only.

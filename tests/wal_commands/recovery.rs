@@ -195,11 +195,25 @@ fn the_last_segment_is_put_together_from_slices() {
 #[test]
 fn the_wal_server_ends_with_the_directory_it_serves() {
     let (site, directory, _) = site_with_segments(&Installation::newest(), 2);
-    let standby = standby(&site, &directory);
-    standby.stop(StopMode::Fast);
-    assert_eq!(servers_of(&directory).len(), 1);
+    let _standby = standby(&site, &directory);
+    let served = servers_of(&directory);
+    assert_eq!(served.len(), 1);
     fs::remove_dir_all(directory.join("holdfast-restore")).expect("remove the folder");
-    poll::until(Duration::from_secs(10), "the server ends", || servers_of(&directory).is_empty());
+    // The standby goes on to ask, and starts another one.
+    let has_ended = || servers_of(&directory).iter().all(|server| !served.contains(server));
+    poll::until(Duration::from_secs(10), "the server ends", has_ended);
+}
+
+/// `pg_rewind` may come at once, and could not remove a socket, nor a file that goes meanwhile.
+#[test]
+fn the_wal_server_ends_with_the_server_that_it_serves() {
+    let (site, directory, _) = site_with_segments(&Installation::newest(), 2);
+    let standby = standby(&site, &directory);
+    assert_eq!(servers_of(&directory).len(), 1);
+    standby.stop(StopMode::Fast);
+    // Sooner than one without requests would end in recovery, which is a minute.
+    poll::until(Duration::from_secs(10), "the WAL server ends", || servers_of(&directory).is_empty());
+    assert!(!directory.join("holdfast-restore").exists(), "it leaves nothing behind");
 }
 
 /// A standby that asks the archive alone, again and again, and has all that is there.

@@ -2,7 +2,8 @@
 //!
 //! Invariants: it serves one lineage. Only what this process has fetched whole and checked is handed over; whatever an earlier server left
 //! in the spool is removed at the start. Only what is there is known ahead: that something is absent is decided anew for every request.
-//! It ends when nobody asks for a while, sooner where recovery is over, or when its folder is gone. At most `AHEAD_BYTES` lie in the spool, and a few segments in memory.
+//! It ends when nobody asks for a while, sooner where recovery is over, and at once when its folder is gone or the PostgreSQL server has ended. At most
+//! `AHEAD_BYTES` lie in the spool, and a few segments in memory.
 
 mod home;
 mod spool;
@@ -36,7 +37,7 @@ const REQUESTS_AT_ONCE: usize = 4;
 /// How long it stays without a request where recovery is over: a server that has just been promoted asks for nothing any more.
 const AFTER_RECOVERY: Duration = Duration::from_secs(3);
 /// How often it is looked whether it is time to end.
-const TICK: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(100);
 
 /// What the server serves, as the shim's command line says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,14 +80,15 @@ impl WalServer {
         Ok(Some(Self { home, shared: Arc::new(shared) }))
     }
 
-    /// Answers requests until there is none for `idle` (for a few seconds where recovery is over), or the folder is gone.
+    /// Answers requests until there is none for `idle` (for a few seconds where recovery is over), the folder is gone, or the PostgreSQL
+    /// server has ended.
     ///
     /// # Errors
     /// As the operating system says.
     pub async fn run(self, idle: Duration) -> io::Result<()> {
         let places = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
         let mut silence = Silence::begin(idle);
-        while !silence.is_long() && self.home.is_ours() {
+        while !silence.is_long() && self.home.is_ours() && is_server_there() {
             let waited = tokio::time::timeout(TICK, self.home.listener().accept()).await;
             if let Ok(accepted) = waited {
                 let permit = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
@@ -103,10 +105,11 @@ impl WalServer {
                 silence = Silence::begin(idle);
             }
         }
+        // The folder first: the store may take its time.
+        self.home.leave();
         if let Err(error) = self.shared.protection.lock().await.leave().await {
             tracing::warn!("retention is not told any more of this recovery: {error}");
         }
-        self.home.leave();
         Ok(())
     }
 }
@@ -132,6 +135,12 @@ impl Silence {
 /// (`StartupXLOG`, once the new timeline has begun).
 fn is_recovery_over() -> bool {
     ["recovery.signal", "standby.signal"].iter().all(|signal| !Path::new(signal).exists())
+}
+
+/// Whether the server of the current directory runs, or was killed: one that ends removes its lock file. Then `pg_rewind` may come, which
+/// removes what its source does not have, and fails half-way where it meets a socket, or misses a file that it has seen.
+fn is_server_there() -> bool {
+    Path::new("postmaster.pid").exists()
 }
 
 /// Whether a request is being answered.

@@ -16,6 +16,8 @@ pub const FOLDER: &str = "holdfast-restore";
 /// How long a server that is just ending may take to leave the folder.
 const TAKE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(20);
+/// How often it is tried to remove the spool: every segment that is being fetched can come in between.
+const REMOVALS: usize = 20;
 
 /// The folder of this server alone. The lock ends with the process, however that ends.
 #[derive(Debug)]
@@ -53,12 +55,15 @@ impl Home {
         identity(&self.folder.join("wal.sock")).is_ok_and(|found| found == self.socket)
     }
 
-    /// Removes the folder, if it is still ours. What cannot be removed stays: the next server empties it.
+    /// Removes the folder, if it is still ours. What cannot be removed stays: the next server empties it. The lock goes last, and nobody
+    /// else can take the folder before.
     pub(super) fn leave(self) {
         if !self.is_ours() {
             return;
         }
-        let gone = fs::remove_file(self.folder.join("wal.sock")).and_then(|()| fs::remove_dir_all(&self.folder));
+        let gone = fs::remove_file(self.folder.join("wal.sock"));
+        let gone =
+            gone.and_then(|()| absent_is_fine(remove_filling(&self.spool()))).and_then(|()| fs::remove_dir_all(&self.folder));
         if let Err(error) = gone {
             tracing::warn!("{} could not be removed: {error}", self.folder.display());
         }
@@ -85,6 +90,17 @@ async fn lock(folder: &Path) -> io::Result<Option<File>> {
         tokio::time::sleep(PAUSE).await;
     }
     Ok(None)
+}
+
+/// Removes a folder into which something may still be fetched ahead: a file that comes meanwhile keeps it from being removed.
+fn remove_filling(folder: &Path) -> io::Result<()> {
+    for _ in 1..REMOVALS {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            other => return other,
+        }
+    }
+    fs::remove_dir_all(folder)
 }
 
 fn is_at(file: &File, path: &Path) -> bool {
