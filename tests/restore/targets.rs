@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::Write;
 
+use holdfast::pg::Lsn;
 use pg_fixtures::FreePort;
-use pg_fixtures::checksum::{Checksums, Moment};
+use pg_fixtures::checksum::{Checksums, Database, Moment};
 use pg_fixtures::postgres::Installation;
 
 use super::support::Story;
@@ -111,6 +112,7 @@ fn start_follows_recovery_to_its_end_and_says_where_that_was() {
             assert!(output.status.success(), "{action}: {}", String::from_utf8_lossy(&output.stderr));
             let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
             assert_eq!(report["recovered"]["end"], end, "{report}");
+            assert_eq!(report["recovered"]["lsn"], as_written_here(&moment.lsn), "{report}");
             assert_eq!(report["recovered"]["port"].as_u64().unwrap_or(port.number().into()), u64::from(port.number()));
             if action != "shutdown" {
                 let stop = ["stop", "--mode=immediate", "--pgdata", &to.display().to_string()].map(str::to_owned);
@@ -118,6 +120,28 @@ fn start_follows_recovery_to_its_end_and_says_where_that_was() {
             }
         }
     }
+}
+
+#[test]
+fn start_says_how_far_was_replayed_as_the_server_that_waits_there_does() {
+    let story = Story::new(&Installation::newest());
+    story.cluster.sql("CREATE TABLE t (i int)");
+    story.backup();
+    let moment = Moment::mark(&story.cluster, "here");
+    story.cluster.sql("INSERT INTO t VALUES (1)");
+    story.store_wal();
+    for (option, value) in
+        [("--target", "immediate"), ("--target-lsn", moment.lsn.as_str()), ("--target-time", moment.time.as_str())]
+    {
+        let waiting = story.started(&option[2..], &[option, value, "--target-action", "pause"]);
+        let replayed = waiting.try_statements("SELECT pg_last_wal_replay_lsn()").expect("an answer");
+        assert_eq!(waiting.report["recovered"]["lsn"], as_written_here(&replayed), "{option}");
+    }
+}
+
+/// A position that a server has written, whatever its version.
+fn as_written_here(lsn: &str) -> String {
+    lsn.parse::<Lsn>().expect("an LSN").to_string()
 }
 
 /// On the usual night the original, or what is left of it, still runs on the same host.

@@ -22,7 +22,7 @@ use crate::sys::local_postgres::{LocalPostgres, Programs, Stop};
 
 use super::plan::RestorePlan;
 use super::site::Site;
-use compare::{Ended, Stopped, differences};
+use compare::{Ended, Stopped, differences, replayed};
 use log::Seen;
 
 /// How often the log is looked at.
@@ -60,7 +60,7 @@ pub enum End {
 pub struct Recovered {
     /// How.
     pub end: End,
-    /// The last position that was replayed, as far as the server has logged it.
+    /// Up to where was replayed, as `pg_last_wal_replay_lsn()` has it; none where that is not known.
     pub lsn: Option<Lsn>,
     /// The time of the last transaction that was replayed, as the server writes it.
     pub last_transaction: Option<String>,
@@ -81,7 +81,7 @@ pub struct Recovered {
 /// How far recovery is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
-    /// The position that was last logged.
+    /// The position that was last logged: where a record begins.
     pub lsn: Option<Lsn>,
     /// How many bytes of WAL lie before it, of those that the plan has.
     pub done_bytes: u64,
@@ -216,10 +216,11 @@ impl Watch {
         let seen = self.seen.clone();
         let history = seen.new_timeline.and_then(|timeline| self.history(timeline));
         let words = seen.stopped.as_deref().and_then(|message| message.strip_prefix("recovery stopping "));
-        let ended = Ended { stopped: words.and_then(Stopped::parse), last_read: seen.last_read, history };
+        let stopped = words.and_then(Stopped::parse);
+        let ended = Ended { stopped, last_read: seen.last_read, consistent: seen.consistent, history };
         Recovered {
             end,
-            lsn: seen.lsn,
+            lsn: replayed(plan, &ended),
             last_transaction: seen.last_transaction,
             new_timeline: seen.new_timeline,
             stopped: seen.stopped,

@@ -71,6 +71,8 @@ pub(super) struct Ended {
     pub(super) stopped: Option<Stopped>,
     /// Where the last record begins that it read (`redo done at`).
     pub(super) last_read: Option<Lsn>,
+    /// Up to where was replayed when it was consistent.
+    pub(super) consistent: Option<Lsn>,
     /// The history of the timeline that it began, if it did.
     pub(super) history: Option<TimelineHistory>,
 }
@@ -86,6 +88,19 @@ pub(super) fn differences(plan: &RestorePlan, ended: &Ended) -> Vec<String> {
     found.extend(position(plan, ended));
     found.extend(ended.history.as_ref().and_then(|history| timeline(plan, history)));
     found
+}
+
+/// Up to where was replayed, as `pg_last_wal_replay_lsn()` has it: behind the last record, where the server's log says where records begin. Where
+/// the server has begun no timeline, and did not end as planned, it is not known.
+pub(super) fn replayed(plan: &RestorePlan, ended: &Ended) -> Option<Lsn> {
+    if let Some(history) = &ended.history {
+        return history.parent().map(|parent| parent.end);
+    }
+    if ended.stopped == Some(Stopped::Consistent) {
+        return ended.consistent;
+    }
+    let as_planned = ended.stopped.is_some() && differences(plan, ended).is_empty();
+    left_at(plan).filter(|_| as_planned).map(|left| left.end)
 }
 
 /// Where the server should say that it stopped.

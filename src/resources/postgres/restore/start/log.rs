@@ -5,8 +5,10 @@ use crate::pg::{Lsn, TimelineId};
 /// What was logged so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// The last position mentioned.
+    /// The last position mentioned: where a record begins.
     pub(super) lsn: Option<Lsn>,
+    /// Up to where was replayed when it was consistent.
+    pub(super) consistent: Option<Lsn>,
     /// Where the last record begins that was read.
     pub(super) last_read: Option<Lsn>,
     /// The time of the last transaction.
@@ -32,6 +34,8 @@ impl Seen {
         if let Some(position) = after(message, "redo done at ") {
             self.last_read = first_word(position).parse().ok();
             self.lsn = self.last_read.or(self.lsn);
+        } else if let Some(position) = after(message, "consistent recovery state reached at ") {
+            self.consistent = first_word(position).parse().ok();
         } else if let Some(position) = current_position(message) {
             self.lsn = first_word(position).parse().ok().or(self.lsn);
         } else if let Some(time) = after(message, "last completed transaction was at log time ") {
@@ -72,6 +76,7 @@ mod tests {
         let mut seen = Seen::default();
         for line in [
             "2026-11-22 10:00:00.123 UTC [17] LOG:  redo starts at 0/2000028",
+            "2026-11-22 10:00:00.123 UTC [17] LOG:  consistent recovery state reached at 0/2000120",
             "2026-11-22 10:00:01.123 UTC [17] LOG:  redo in progress, elapsed time: 1.00 s, current LSN: 0/3A00028",
             "2026-11-22 10:00:02.123 UTC [17] LOG:  recovery stopping before commit of transaction 741, time 2026-11-22 09:59:00+00",
             "2026-11-22 10:00:02.123 UTC [15] LOG:  database system is ready to accept read-only connections",
@@ -82,6 +87,7 @@ mod tests {
             seen.take(line);
         }
         assert_eq!(seen.last_read, seen.lsn);
+        assert_eq!(seen.consistent, Some(Lsn(0x200_0120)));
         assert_eq!((seen.lsn, seen.new_timeline), (Some(Lsn(0x400_0028)), Some(TimelineId(2))));
         assert_eq!(seen.last_transaction.as_deref(), Some("2026-11-22 09:58:59.5+00"));
         assert!(seen.stopped.is_some() && !seen.paused && !seen.shut_down_at_target && !seen.ended && !seen.promoted);
