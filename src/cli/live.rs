@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::agent::AgentStatus;
 use crate::repository::ResourceName;
-use crate::resources::postgres::archive::{BackupState, NewBackup, ReceiverStatus, State};
+use crate::resources::postgres::archive::{BackupState, NewBackup, ReceiverStatus, SlotStatus, State};
 
 /// How long the agent may take to answer; it answers from memory.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -79,14 +79,7 @@ fn receiver_lines(receiver: &ReceiverStatus) -> Vec<String> {
             delay.p50_seconds, delay.p99_seconds, delay.max_seconds, delay.commits
         )
     }));
-    lines.extend(receiver.slot.as_ref().map(|slot| {
-        let limit = slot.limit_bytes.map_or_else(|| "no limit".to_owned(), |limit| format!("lost at {}", HumanBytes(limit)));
-        let pace = slot
-            .lost_at
-            .map(|at| format!(", at the present rate of {}/s about {at:.0}", HumanBytes(slot.growth_bytes_per_second)));
-        let limit = limit + &pace.unwrap_or_default();
-        format!("  slot '{}' holds back {} ({limit})", slot.name, HumanBytes(slot.retained_bytes))
-    }));
+    lines.extend(receiver.slot.as_ref().map(|slot| slot_line(slot, receiver.state)));
     lines.extend(receiver.new_backup.as_ref().map(new_backup_line));
     let troubles = receiver.store_trouble.iter().chain(&receiver.trouble);
     lines.extend(troubles.map(|trouble| {
@@ -95,6 +88,24 @@ fn receiver_lines(receiver: &ReceiverStatus) -> Vec<String> {
     }));
     lines.extend(receiver.warnings.iter().map(|warning| format!("  warning: {warning}")));
     lines
+}
+
+/// While nothing is streamed nobody looks at the slot, and it may have been dropped.
+fn slot_line(slot: &SlotStatus, state: State) -> String {
+    let SlotStatus { name, restart, at, .. } = slot;
+    if restart.is_none() {
+        return format!("  SLOT '{name}' HOLDS NOTHING BACK: at {at:.0} it was missing, or the server had given it up");
+    }
+    let limit = slot.limit_bytes.map_or_else(|| "no limit".to_owned(), |limit| format!("lost at {}", HumanBytes(limit)));
+    let pace =
+        slot.lost_at.map(|at| format!(", at the present rate of {}/s about {at:.0}", HumanBytes(slot.growth_bytes_per_second)));
+    let retained = HumanBytes(slot.retained_bytes);
+    match state {
+        State::Streaming | State::Stalled => {
+            format!("  slot '{name}' holds back {retained} ({limit}{})", pace.unwrap_or_default())
+        }
+        State::Starting | State::Waiting | State::Stopped => format!("  slot '{name}' held back {retained} at {at:.0} ({limit})"),
+    }
 }
 
 fn new_backup_line(backup: &NewBackup) -> String {
@@ -120,4 +131,29 @@ fn stream_line(receiver: &ReceiverStatus) -> String {
     };
     let stored = receiver.stored.map(|stored| format!(", stored to {stored}, {} behind", HumanBytes(receiver.lag_bytes)));
     format!("  the agent {state}{}", stored.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::Lsn;
+
+    #[test]
+    fn a_slot_that_nobody_looks_at_or_that_is_gone_is_not_said_to_hold_anything_back() {
+        let at = "2026-11-22T07:16:00Z".parse().expect("a time");
+        let (name, restart) = ("holdfast".to_owned(), Some(Lsn(0x300_0000)));
+        let slot = SlotStatus {
+            name,
+            restart,
+            retained_bytes: 1 << 20,
+            limit_bytes: None,
+            growth_bytes_per_second: 0,
+            lost_at: None,
+            at,
+        };
+        let line = |restart, state| slot_line(&SlotStatus { restart, ..slot.clone() }, state);
+        assert_eq!(line(restart, State::Streaming), "  slot 'holdfast' holds back 1.00 MiB (no limit)");
+        assert_eq!(line(restart, State::Waiting), "  slot 'holdfast' held back 1.00 MiB at 2026-11-22T07:16:00Z (no limit)");
+        assert!(line(None, State::Stalled).starts_with("  SLOT 'holdfast' HOLDS NOTHING BACK: at 2026-11-22T07:16:00Z"));
+    }
 }
