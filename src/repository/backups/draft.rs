@@ -1,6 +1,6 @@
 //! A backup that is being made: it has an id and content, and no catalog lists it yet.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -159,15 +159,14 @@ impl Draft {
     }
 
     async fn try_list(&self, entry: &BackupEntry) -> Result<()> {
-        let confirmed = clock::instant();
+        let confirmed = (clock::instant(), clock::now());
         self.lease.confirm().await?;
         self.backups.put(entry).await?;
-        // What stood still in between may have lost the lease, and its content with it. A clock that stood still too, as that of a machine does
-        // that was suspended, tells nothing of it.
+        // What stood still in between may have lost the lease, and its content with it.
         match self.lease.confirm().await {
             Ok(()) => Ok(()),
             // The store fails now, and there was no time to lose the lease in.
-            Err(error) if !matches!(error, Error::LeaseLost { .. }) && confirmed.elapsed() <= self.backups.lease_time() => Ok(()),
+            Err(error) if !matches!(error, Error::LeaseLost { .. }) && passed(confirmed) <= self.backups.lease_time() => Ok(()),
             Err(error) => {
                 self.backups.unlist(&self.id).await?;
                 Err(error)
@@ -183,6 +182,13 @@ impl Draft {
         lease.release().await;
         removed.err().map(|error| Leftover { id, reason: error.to_string() })
     }
+}
+
+/// How much time has passed since, by the clock that shows more: the monotonic one stands still with a machine that is suspended, and that of the day is
+/// put right when it goes on.
+fn passed((instant, time): (Instant, Timestamp)) -> Duration {
+    let by_day = Duration::try_from(clock::now().duration_since(time)).unwrap_or_default();
+    instant.elapsed().max(by_day)
 }
 
 /// When a backup was begun by the store's clock, where that of the host is certainly behind: the store's showed `store_time` or more when `elapsed` had

@@ -371,3 +371,11 @@ fn a_clock_is_corrected_where_it_is_certainly_behind_and_not_for_what_the_store_
     assert_eq!((by_store(0, 2), by_store(40, 42), by_store(0, -9)), (None, None, None));
     assert_eq!((by_store(0, 3), by_store(40, 3600)), (Some(at(4)), Some(at(3601))));
 }
+
+#[test]
+fn the_time_that_a_machine_was_suspended_has_passed_though_its_monotonic_clock_stood_still() {
+    let (instant, time, hour) = (clock::instant(), clock::now(), Duration::from_hours(1));
+    assert!(passed((instant, time)) < hour);
+    assert!(passed((instant, time - hour)) >= hour);
+    assert!(passed((instant, time + hour)) < hour, "a clock that is set back tells nothing");
+}
