@@ -38,13 +38,14 @@ async fn before_the_hole(archive: &WalArchive, route: &Route, mut refusal: Refus
 
 /// The youngest of the timelines on the way that leads to the target by itself: what it wrote last can be stored under its own name alone, where
 /// its child was not archived from the beginning. Nobody follows it without being told to. `reachable` is the position that the newest one leads
-/// to before a hole.
+/// to before a hole; one that has the target behind the place where it was left is named beside that.
 async fn elsewhere(archive: &WalArchive, facts: &Facts, route: &Route, reachable: Option<Lsn>) -> Option<Box<Elsewhere>> {
     let wanted = &route.wanted;
     if wanted.timeline != TargetTimeline::Latest || matches!(wanted.target, RecoveryTarget::EndOfWal | RecoveryTarget::Immediate)
     {
         return None;
     }
+    let mut beside = None;
     for Span { timeline, end, .. } in route.path.spans().iter().rev() {
         let Some(left_at) = *end else { continue };
         let wanted = Wanted { timeline: TargetTimeline::Id(*timeline), ..wanted.clone() };
@@ -58,6 +59,7 @@ async fn elsewhere(archive: &WalArchive, facts: &Facts, route: &Route, reachable
         if found.leads_further_than(reachable) {
             return Some(Box::new(found));
         }
+        beside = beside.or(Some(found).filter(|found| found.is_exact));
     }
-    None
+    beside.map(Box::new)
 }

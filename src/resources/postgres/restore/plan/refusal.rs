@@ -20,7 +20,7 @@ pub struct Refusal {
     pub windows: Box<[Window]>,
     /// Records that could not be read, and that could tell of more.
     pub damaged: Vec<Damaged>,
-    /// Another timeline that leads there, where none was asked for.
+    /// Another timeline that leads there, where none was asked for: in place of what the reason suggests, or beside it.
     pub elsewhere: Option<Box<Elsewhere>>,
 }
 
@@ -162,6 +162,23 @@ impl Elsewhere {
     pub fn leads_further_than(&self, reachable: Option<Lsn>) -> bool {
         reachable.is_none_or(|lsn| lsn <= self.left_at && (self.is_exact || lsn < self.end))
     }
+
+    /// How to get there, and what is missed there.
+    fn hint(&self) -> String {
+        let Self { timeline, left_at, is_exact, end } = self;
+        let without = match end > left_at {
+            true => ", without what was committed on newer timelines behind that",
+            false => "",
+        };
+        match is_exact {
+            true => format!(
+                "add --target-timeline {timeline}: on timeline {timeline}, which was left at {left_at}, it can be reached{without}"
+            ),
+            false => format!(
+                "add --target-timeline {timeline} for the last that is stored before it, up to {end} on timeline {timeline}, which was left at {left_at}{without}"
+            ),
+        }
+    }
 }
 
 impl Reason {
@@ -183,17 +200,11 @@ impl Refusal {
     /// What to do next.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        if let Some(Elsewhere { timeline, left_at, is_exact, end }) = self.elsewhere.as_deref().copied() {
-            return Some(match is_exact {
-                true => format!(
-                    "add --target-timeline {timeline}: on timeline {timeline}, which was left at {left_at}, it can be reached"
-                ),
-                false => format!(
-                    "add --target-timeline {timeline} for the last that is stored before it, up to {end} on timeline {timeline}, which was left at {left_at}"
-                ),
-            });
+        let elsewhere = self.elsewhere.as_deref();
+        if let Some(better) = elsewhere.filter(|found| found.leads_further_than(self.reason.reachable())) {
+            return Some(better.hint());
         }
-        Some(match &self.reason {
+        let hint = match &self.reason {
             Reason::NoBackup => "take one with 'holdfast backup'".to_owned(),
             Reason::UnknownBackup(_) => "'holdfast backups' lists them".to_owned(),
             Reason::DamagedBackup { .. } => Damaged::HINT.to_owned(),
@@ -231,7 +242,8 @@ impl Refusal {
             Reason::BeforeFirstConsistentPoint { .. } => {
                 "choose a target within a window, or another --target-timeline".to_owned()
             }
-        })
+        };
+        Some(elsewhere.map_or_else(|| hint.clone(), |other| format!("{hint}; or {}", other.hint())))
     }
 }
 

@@ -357,7 +357,14 @@ fn an_older_timeline_is_only_named_where_the_newest_one_committed_nothing_before
     assert!(old(false, 400).leads_further_than(None), "no hole is in the way");
     let gap = Reason::Gap { start: Lsn(600), end: Lsn(700), noticed: None, backup: backup(1, 100..150).id };
     assert_eq!((gap.reachable(), Reason::NoBackup.reachable()), (Some(Lsn(600)), None));
-    assert!(Refusal::of(gap).hint().is_some_and(|hint| hint.contains("--target-lsn 0/258 is the last")));
+    let hint = |elsewhere| Refusal { elsewhere, ..Refusal::of(gap.clone()) }.hint().expect("a hint");
+    assert!(hint(None).ends_with("--target-lsn 0/258 is the last that can be reached before the hole"));
+    let beside = hint(Some(Box::new(old(true, 700))));
+    assert!(
+        beside.contains("--target-lsn 0/258 is the last that can be reached before the hole; or add --target-timeline 1: on"),
+        "{beside}"
+    );
+    assert!(beside.ends_with("it can be reached, without what was committed on newer timelines behind that"), "{beside}");
 }
 
 #[test]
