@@ -253,8 +253,19 @@ fn warnings(facts: &Facts, route: &Route, located: &Located) -> Vec<String> {
         .chain(left)
         .chain(idle)
         .chain(clock)
+        .chain(takes_no_writes(facts, chosen))
         .chain(facts.damaged.iter().map(damaged))
         .collect()
+}
+
+/// The server asks for the histories of all later timelines before it begins its own, and must not take the number of one that there was.
+fn takes_no_writes(facts: &Facts, chosen: TimelineId) -> Option<String> {
+    let (missing, newest) = choose::missing_behind(facts, chosen)?;
+    Some(format!(
+        "the history of timeline {missing} is missing, though timeline {newest} is stored: the server recovers, and ends where it should begin to \
+         take writes; bring it back before ('holdfast wal push PATH/pg_wal/{:08X}.history'), or only look, with a target and --target-action pause",
+        missing.0
+    ))
 }
 
 /// What is stored of the timelines on the way behind the places where they were left.

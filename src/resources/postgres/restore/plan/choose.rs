@@ -111,6 +111,15 @@ pub(super) fn histories_are_stored(facts: &Facts, route: &Route, backup: &Backup
     }
 }
 
+/// The first timeline behind the chosen one whose history is missing although something of a later one is stored, and the last of these: a server that
+/// is promoted asks for one after the other until there is none (`findNewestTimeLine` in `access/transam/timeline.c`).
+pub(super) fn missing_behind(facts: &Facts, chosen: TimelineId) -> Option<(TimelineId, TimelineId)> {
+    let newest = *facts.histories.keys().chain(facts.stored.keys()).max()?;
+    let mut behind = (chosen.0.saturating_add(1)..=newest.0).map(TimelineId);
+    let missing = behind.find(|timeline| !facts.histories.contains_key(timeline))?;
+    Some((missing, newest))
+}
+
 fn known_timelines(facts: &Facts) -> BTreeSet<TimelineId> {
     let of_backups = facts.backups.iter().map(|backup| backup.postgres().timeline);
     facts.histories.keys().chain(facts.stored.keys()).copied().chain(of_backups).collect()

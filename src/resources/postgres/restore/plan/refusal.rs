@@ -253,7 +253,10 @@ fn missing_history(timeline: TimelineId, instead: Option<TimelineId>) -> String 
         "bring it back: 'holdfast wal push PATH/pg_wal/{file}' on a server that has it, or from a copy of the repository"
     );
     match instead {
-        Some(known) => format!("{store}; or choose --target-timeline {known} to leave timeline {timeline} out"),
+        Some(known) => format!(
+            "{store}; or choose --target-timeline {known} to leave timeline {timeline} out: such a server can be looked at, and takes no writes before \
+             that history is back"
+        ),
         None => store,
     }
 }

@@ -324,7 +324,13 @@ fn a_timeline_whose_history_is_missing_is_neither_left_out_silently_nor_followed
     assert_eq!(made(&facts, &wanted(TargetTimeline::Latest), Located::default()), missing(2, None));
     facts.histories.remove(&TimelineId(3));
     assert_eq!(made(&facts, &wanted(TargetTimeline::Latest), Located::default()), missing(3, Some(TimelineId(1))));
-    assert!(made(&facts, &wanted(TargetTimeline::Id(TimelineId(1))), Located::default()).is_ok());
+    // It asks for those behind it, too, before it takes writes.
+    let warned = |facts: &Facts| {
+        let plan = made(facts, &wanted(TargetTimeline::Id(TimelineId(1))), Located::default()).unwrap();
+        let missing = "the history of timeline 2 is missing, though timeline 3 is stored: the server recovers, and ends where";
+        plan.warnings.iter().any(|warning| warning.starts_with(missing))
+    };
+    assert!(warned(&facts) && !warned(&forked()));
     // A backup of that very timeline does not make up for it.
     assert_eq!(made(&facts, &Wanted::END, Located::default()), missing(3, None));
 }
