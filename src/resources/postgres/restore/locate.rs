@@ -85,6 +85,17 @@ impl Search<'_> {
         Ok(None)
     }
 
+    /// The last commit in a stretch, whose last piece can go on behind it: behind a place that recovery does not pass.
+    async fn last_commit_in(&self, stretch: &Range<Lsn>) -> Result<Option<Commit>> {
+        let pieces = self.pieces.indexes(stretch);
+        match self.last_commit_before(pieces.end).await? {
+            Some(commit) if commit.end > stretch.end => {
+                Ok(self.around(pieces.end - 1, |commit| commit.end > stretch.end).await?.before)
+            }
+            last => Ok(last),
+        }
+    }
+
     /// Passes the headers from the start of the backup that fits to the place to stop: where records do not follow one another, recovery
     /// would end sooner and say nothing.
     async fn follow_records(&self, stop: Option<&Range<Lsn>>) -> Result<()> {
@@ -121,7 +132,7 @@ impl Search<'_> {
         };
         let Some(stop) = self.pieces.first_record(lsn, stretch).await? else {
             let last_record = self.pieces.last_record(stretch).await?;
-            let before = self.last_commit_before(self.pieces.indexes(stretch).end).await?;
+            let before = self.last_commit_in(stretch).await?;
             return Ok(Located { before, last_record, ..located });
         };
         let exclusive = self.route.wanted.exclusive;
@@ -143,9 +154,7 @@ impl Search<'_> {
             let wal = detail.start_lsn..stretch.end;
             let Some(around) = self.crossing(&wal, &passes).await? else {
                 let (hole, last_record) = (self.route.hole_behind(stretch), self.pieces.last_record(stretch).await?);
-                let before = self.last_commit_before(self.pieces.indexes(stretch).end).await?;
-                // The piece can go on behind the stretch.
-                let before = before.filter(|commit| commit.end <= stretch.end);
+                let before = self.last_commit_in(stretch).await?;
                 return Ok(Located { before, hole, last_record, ..located });
             };
             let is_consistent = around.stop.as_ref().is_some_and(|stop| detail.stop_lsn <= stop.start);
