@@ -144,3 +144,15 @@ fn of_two_promotions_to_one_timeline_the_second_is_refused() {
     assert_eq!(fs::read(&history).expect("read the history"), stored);
     assert_eq!(first.sql("SELECT failed_count FROM pg_stat_archiver"), "0");
 }
+
+#[test]
+fn check_warns_where_nothing_sends_wal() {
+    let site = Site::new(&Installation::newest());
+    let checked = || String::from_utf8_lossy(&site.holdfast.try_run(&["check"]).stdout).into_owned();
+    let text = checked();
+    assert!(text.contains("archive_command keeps up") && !text.contains("nothing sends WAL"), "{text}");
+    site.server.sql("ALTER SYSTEM SET archive_mode = off");
+    site.server.restart();
+    let text = checked();
+    assert!(text.contains("nothing sends WAL"), "{text}");
+}

@@ -34,7 +34,7 @@ pub async fn check_cluster(
             findings.extend(slot);
             told = reached;
         }
-        findings.extend(check_archiver(&object, info).await);
+        findings.extend(check_archiver(&object, info, cluster.stream).await);
     }
     let server = server.and_then(|server| server.identity);
     if let Some(repository) = repository {
@@ -114,10 +114,19 @@ fn judge_holder(object: &str, name: &str, holder: Option<&SlotHolder>, receiver:
     }
 }
 
-/// Whether `archive_command`, where there is one, gets rid of its files: what it cannot store stays in `pg_wal`, and fills the disk.
-async fn check_archiver(object: &str, info: &ConnInfo) -> Vec<Finding> {
-    // What the role may not see is no finding: streaming needs no archive_command.
-    let Ok(Some((waiting, failed))) = look_at_archiver(info).await else { return Vec::new() };
+/// Whether `archive_command`, where there is one, gets rid of its files: what it cannot store stays in `pg_wal`, and fills the disk. Where nothing is
+/// streamed there has to be one.
+async fn check_archiver(object: &str, info: &ConnInfo, streams: bool) -> Vec<Finding> {
+    let (waiting, failed) = match look_at_archiver(info).await {
+        Ok(Some(seen)) => seen,
+        Ok(None) if !streams => {
+            let found = "nothing sends WAL: 'stream' is false in the configuration, and archive_mode is off on the server";
+            let hint = "let the agent stream it, or set archive_mode and archive_command on the server";
+            return vec![Finding::bad(Level::Warning, object, found, Some(hint.to_owned()))];
+        }
+        // What the role may not see is no finding: streaming needs no archive_command.
+        _ => return Vec::new(),
+    };
     let hint =
         "see the server's log for what archive_command says; the program must be in its PATH and may need --socket and --config";
     if failed || waiting > WAITING_MAX {
