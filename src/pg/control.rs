@@ -248,9 +248,18 @@ impl Fields<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// The file of cluster 42, whose last checkpoint begins at `redo`.
+    pub(crate) fn file_with_redo(redo: Lsn) -> Vec<u8> {
+        let version = Version::of_major(17).unwrap();
+        let mut bytes = file(version);
+        bytes[40..48].copy_from_slice(&redo.0.to_le_bytes());
+        sign(&mut bytes, version);
+        bytes
+    }
 
     /// A file of the given format in which every field but the marks is zero, with a valid CRC.
     fn file(version: &Version) -> Vec<u8> {
