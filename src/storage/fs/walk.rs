@@ -12,16 +12,36 @@ use crate::storage::ObjectKey;
 
 /// How many names of one folder are held at once.
 const NAMES: usize = 2000;
+/// How often a page is listed while files go.
+const LOOKS_MAX: usize = 5;
 
 /// The files whose keys begin with `prefix` and come after `after`, in order, at most `limit`.
 pub fn page(root: &Path, prefix: &str, after: Option<&str>, limit: usize) -> io::Result<Vec<(String, Metadata)>> {
-    Walk { root, prefix, after: after.unwrap_or(""), limit, look: fs::metadata, found: Vec::new() }.walked()
+    looked_at(root, prefix, after.unwrap_or(""), limit, fs::metadata)
+}
+
+/// The same with what `look` finds out about each file. Where one has gone since its name was read, another one may have come in its place before, whose
+/// name was not read: a slice of WAL that several were joined to. Then it is looked again, so that not both are left out.
+fn looked_at<T>(
+    root: &Path,
+    prefix: &str,
+    after: &str,
+    limit: usize,
+    look: impl Fn(PathBuf) -> io::Result<T> + Copy,
+) -> io::Result<Vec<(String, T)>> {
+    let mut looks = 1;
+    loop {
+        let (found, vanished) = Walk { root, prefix, after, limit, look, found: Vec::new(), vanished: false }.walked()?;
+        if !vanished || looks == LOOKS_MAX {
+            return Ok(found);
+        }
+        looks += 1;
+    }
 }
 
 /// The keys that begin with `prefix`, in order.
 pub fn keys(root: &Path, prefix: &str) -> io::Result<Vec<String>> {
-    let look = |_: PathBuf| Ok(());
-    let found = Walk { root, prefix, after: "", limit: usize::MAX, look, found: Vec::new() }.walked()?;
+    let found = looked_at(root, prefix, "", usize::MAX, |_| Ok(()))?;
     Ok(found.into_iter().map(|(key, ())| key).collect())
 }
 
@@ -55,15 +75,17 @@ struct Walk<'a, Look, T> {
     /// What is found out about each file.
     look: Look,
     found: Vec<(String, T)>,
+    /// Whether a file had gone when it was looked at.
+    vanished: bool,
 }
 
 impl<Look: Fn(PathBuf) -> io::Result<T>, T> Walk<'_, Look, T> {
-    fn walked(mut self) -> io::Result<Vec<(String, T)>> {
+    fn walked(mut self) -> io::Result<(Vec<(String, T)>, bool)> {
         let folder = self.prefix.rfind('/').map_or("", |slash| &self.prefix[..=slash]);
         if is_plain(folder) {
             self.descend(folder)?;
         }
-        Ok(self.found)
+        Ok((self.found, self.vanished))
     }
 
     fn descend(&mut self, folder: &str) -> io::Result<()> {
@@ -91,7 +113,10 @@ impl<Look: Fn(PathBuf) -> io::Result<T>, T> Walk<'_, Look, T> {
         }
         match (self.look)(self.root.join(&key)) {
             // Removed since its name was read: an object that is not there any more.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.vanished = true;
+                Ok(())
+            }
             Err(error) => Err(error),
             Ok(seen) => {
                 self.found.push((key, seen));
@@ -165,20 +190,62 @@ fn name_of(folder: &str, entry: &DirEntry) -> io::Result<Option<String>> {
     })
 }
 
+/// Whether there are files somewhere below a folder. As in a listing it is looked again where some have gone meanwhile.
 fn has_files(folder: &Path) -> io::Result<bool> {
+    for _ in 0..LOOKS_MAX {
+        if let Some(found) = look_for_files(folder)? {
+            return Ok(found);
+        }
+    }
+    Ok(false)
+}
+
+/// None where there were some that have gone since.
+fn look_for_files(folder: &Path) -> io::Result<Option<bool>> {
+    let mut vanished = false;
     for entry in read(folder)? {
         let entry = entry?;
         let kind = entry.metadata().map(|metadata| metadata.file_type());
         match kind {
             Ok(kind) if kind.is_dir() => {
                 if has_files(&entry.path())? {
-                    return Ok(true);
+                    return Ok(Some(true));
                 }
             }
-            Ok(_) => return Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(_) => return Ok(Some(true)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => vanished = true,
             Err(error) => return Err(error),
         }
     }
-    Ok(false)
+    Ok((!vanished).then_some(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn what_is_put_in_the_place_of_others_while_they_are_listed_is_not_left_out_with_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["a-1", "a-2", "b"] {
+            fs::write(path(name), name).unwrap();
+        }
+        let joined = Cell::new(false);
+        let look = |seen: PathBuf| {
+            if !joined.replace(true) {
+                fs::write(path("a-3"), "a-3").unwrap();
+                fs::remove_file(path("a-1")).unwrap();
+                fs::remove_file(path("a-2")).unwrap();
+            }
+            fs::metadata(seen).map(|_| ())
+        };
+        let found = looked_at(folder.path(), "", "", 10, look).unwrap();
+        assert_eq!(found.into_iter().map(|(key, ())| key).collect::<Vec<_>>(), ["a-3", "b"]);
+        // What goes on and on is listed as far as it is there.
+        let gone = |_: PathBuf| Err::<(), _>(io::ErrorKind::NotFound.into());
+        assert!(looked_at(folder.path(), "", "", 10, gone).unwrap().is_empty());
+    }
 }
