@@ -199,6 +199,8 @@ impl Fetcher {
             Decision::Hole(evidence) => Ok(Attempt::Missing(evidence)),
             // While a listing runs, a segment can become whole and lose its slices behind the listing's back.
             Decision::Absent(_) if self.deliver_whole(name, destination).await? => Ok(Attempt::Done(Fetched::Delivered)),
+            // And slices can be joined to one that the listing has passed, or other WAL can have come.
+            Decision::Absent(Absence::End) if !self.archive.list_from(name, 1).await?.is_empty() => Ok(Attempt::Changed),
             Decision::Absent(absence) => Ok(Attempt::Done(Fetched::Absent(absence))),
         }
     }
