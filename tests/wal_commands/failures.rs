@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use pg_fixtures::ServerUser;
 use pg_fixtures::checksum::Checksums;
 use pg_fixtures::postgres::{Cluster, Installation, StopMode};
+use pg_fixtures::{ServerUser, poll};
 
 use super::site::{Site, damage};
 
@@ -143,8 +144,8 @@ fn pg_rewind_gets_its_wal_one_by_one_and_no_server_is_started_for_it() {
     let base = site.base_backup();
     site.wait_for(&site.write_segment("common"));
     let promoted = site.recovers_to_the_same(&base);
-    // pg_rewind copies every file of its source, and can read no socket: the WAL server of that recovery ends with its folder, or has ended.
-    fs::remove_dir_all(base.join("holdfast-restore")).unwrap_or_default();
+    // pg_rewind copies every file of its source, and can read no socket.
+    poll::until(Duration::from_secs(10), "the WAL server ends with recovery", || !base.join("holdfast-restore").exists());
     promoted.sql("CREATE TABLE won AS SELECT 1 AS i");
     let expected = Checksums::of(&promoted);
     // The old primary goes on alone, and its WAL of the moment of the fork is in the archive only.

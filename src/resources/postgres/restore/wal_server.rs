@@ -2,8 +2,8 @@
 //!
 //! Invariants: it serves one lineage. Only what this process has fetched whole and checked is handed over; whatever an earlier server left
 //! in the spool is removed at the start. Only what is there is known ahead: that something is absent is decided anew for every request.
-//! It ends when nobody asks for a while, sooner where recovery is over, and at once when its folder is gone or the PostgreSQL server has ended. At most
-//! `AHEAD_BYTES` lie in the spool, and a few segments in memory.
+//! It ends when nobody asks for a while, and at once when recovery or the PostgreSQL server has ended, or its folder is gone. At most `AHEAD_BYTES` lie in
+//! the spool, and a few segments in memory.
 
 mod home;
 mod spool;
@@ -34,7 +34,7 @@ use spool::Spool;
 const REQUEST: Duration = Duration::from_secs(540);
 /// The most requests that are answered at once. PostgreSQL makes one at a time.
 const REQUESTS_AT_ONCE: usize = 4;
-/// How long it stays without a request where recovery is over: a server that has just been promoted asks for nothing any more.
+/// How long it stays without a request where no recovery is known of.
 const AFTER_RECOVERY: Duration = Duration::from_secs(3);
 /// How often it is looked whether it is time to end.
 const TICK: Duration = Duration::from_millis(100);
@@ -80,15 +80,15 @@ impl WalServer {
         Ok(Some(Self { home, shared: Arc::new(shared) }))
     }
 
-    /// Answers requests until there is none for `idle` (for a few seconds where recovery is over), the folder is gone, or the PostgreSQL
-    /// server has ended.
+    /// Answers requests until there is none for `idle` (for a few seconds where no recovery is known of), recovery or the PostgreSQL server
+    /// has ended, or the folder is gone.
     ///
     /// # Errors
     /// As the operating system says.
     pub async fn run(self, idle: Duration) -> io::Result<()> {
         let places = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
-        let mut silence = Silence::begin(idle);
-        while !silence.is_long() && self.home.is_ours() && is_server_there() {
+        let mut silence = Silence::begin(idle, is_recovering());
+        while !silence.is_long(is_recovering()) && self.home.is_ours() && is_server_there() {
             let waited = tokio::time::timeout(TICK, self.home.listener().accept()).await;
             if let Ok(accepted) = waited {
                 let permit = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
@@ -102,7 +102,7 @@ impl WalServer {
                 });
             }
             if waited_for_somebody(&places) {
-                silence = Silence::begin(idle);
+                silence = Silence::begin(idle, is_recovering());
             }
         }
         // The folder first: the store may take its time.
@@ -118,23 +118,27 @@ impl WalServer {
 struct Silence {
     in_recovery: Deadline,
     after_recovery: Deadline,
+    /// Whether the server recovered when it asked.
+    recovered: bool,
 }
 
 impl Silence {
-    fn begin(idle: Duration) -> Self {
-        Self { in_recovery: Deadline::after(idle), after_recovery: Deadline::after(AFTER_RECOVERY.min(idle)) }
+    fn begin(idle: Duration, recovers: bool) -> Self {
+        let after_recovery = Deadline::after(AFTER_RECOVERY.min(idle));
+        Self { in_recovery: Deadline::after(idle), after_recovery, recovered: recovers }
     }
 
-    /// Whether nobody is expected to ask any more.
-    fn is_long(&self) -> bool {
-        self.in_recovery.has_passed() || (self.after_recovery.has_passed() && is_recovery_over())
+    /// Whether nobody is expected to ask any more. Where a recovery has ended that is so at once; the server may be what `pg_rewind` copies from next,
+    /// which can read no socket.
+    fn is_long(&self, recovers: bool) -> bool {
+        self.in_recovery.has_passed() || (!recovers && (self.recovered || self.after_recovery.has_passed()))
     }
 }
 
-/// Whether the server of the current directory recovers no more: then PostgreSQL has removed what asked it to
+/// Whether the server of the current directory recovers: when it does no more, PostgreSQL has removed what asked it to
 /// (`StartupXLOG`, once the new timeline has begun).
-fn is_recovery_over() -> bool {
-    ["recovery.signal", "standby.signal"].iter().all(|signal| !Path::new(signal).exists())
+fn is_recovering() -> bool {
+    ["recovery.signal", "standby.signal"].iter().any(|signal| Path::new(signal).exists())
 }
 
 /// Whether the server of the current directory runs, or was killed: one that ends removes its lock file. Then `pg_rewind` may come, which
@@ -206,4 +210,19 @@ impl Shared {
 
 fn failed(message: String) -> Verdict {
     Verdict { code: exit::FAILED, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recovery_that_has_ended_is_not_waited_for() {
+        let idle = Duration::from_mins(1);
+        let asked_in_recovery = Silence::begin(idle, true);
+        assert!(!asked_in_recovery.is_long(true) && asked_in_recovery.is_long(false));
+        let asked_without = Silence::begin(idle, false);
+        assert!(!asked_without.is_long(false) && !asked_without.is_long(true));
+        assert!(Silence::begin(Duration::ZERO, true).is_long(true), "nobody asked for long enough");
+    }
 }
