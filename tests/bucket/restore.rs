@@ -79,8 +79,11 @@ fn what_comes_or_changes_while_a_restore_runs_is_left_and_spoken_of() {
         }
     });
     site.configure_as(SeaweedFs::ACCESS_KEY_ID, &format!("s3://{}", site.source), &proxy.endpoint(), "", "");
-    let said = site.run(&["restore", "bucket/data", "--apply", "--delete-extra"]);
+    let output = site.try_run(&["restore", "bucket/data", "--apply", "--delete-extra"]);
     drop(proxy);
+    let [said, why] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    assert_eq!(output.status.code(), Some(1), "{said}{why}");
+    assert!(why.contains("is not restored completely") && why.contains("left as it is, 3 objects"), "{why}");
     assert!(said.contains("left 3 object(s)") && said.contains("changed or come since the plan was made"), "{said}");
     assert!(said.contains("restored 1 object(s)") && said.contains("1 were removed"), "{said}");
     let there = site.portrait(&site.source);

@@ -71,7 +71,8 @@ async fn plan_and_restore(
 /// What was left is not as it is in the backup: whoever takes it for restored is wrong.
 fn incomplete(backup: &BackupEntry, undone: usize) -> Failure {
     let BackupEntry { id, resource, .. } = backup;
-    let left = counted(undone, "path");
+    let what = if resource.kind() == ResourceKind::Bucket { "object" } else { "path" };
+    let left = counted(undone, what);
     Failure::new(format!(
         "backup {id} of {resource} is not restored completely: what had changed since the plan was made was left as it is, {left}"
     ))

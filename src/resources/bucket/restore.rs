@@ -320,8 +320,9 @@ impl RestorePlan for Planned {
             lines.extend(done.left_keys.lines(done.left.objects));
         }
         let text = lines.join("\n");
+        let undone = usize::try_from(done.left.objects).unwrap_or(usize::MAX);
         let json = serde_json::to_value(done).expect("sums have string keys and no failing serializer");
-        Ok(Restored::whole(text, json))
+        Ok(Restored { text, json, undone })
     }
 }
 
