@@ -51,7 +51,9 @@ impl Failure {
 
 impl From<config::Error> for Failure {
     fn from(error: config::Error) -> Self {
-        Self::new(error.to_string()).with_hint(error.hint())
+        // What is wrong is the name on the command line, or that there is none: not the configuration.
+        let is_usage = matches!(error, config::Error::UnknownResource { .. } | config::Error::WhichResource { .. });
+        Self::new(error.to_string()).with_hint(error.hint()).with_code(if is_usage { USAGE } else { FAILED })
     }
 }
 

@@ -56,17 +56,18 @@ fn a_slot_name_that_postgresql_would_refuse_is_refused_with_its_line() {
 fn a_resource_has_to_be_named_where_there_are_several() {
     let holdfast = holdfast(&format!("{}[files.a]\npaths = [\"/etc/hostname\"]\n", configuration("host=/nowhere")));
     for command in ["backup", "restore"] {
-        names(&refusal(&holdfast, &[command], 1), &["more than one resource", "postgres/main, files/a", "hint:"]);
+        names(&refusal(&holdfast, &[command], 2), &["more than one resource", "postgres/main, files/a", "hint:"]);
     }
 }
 
-/// Whoever watches the exit code must not take it for a warning.
+/// It is a mistake on the command line, and to `check` no warning.
 #[test]
-fn a_resource_that_is_not_configured_is_no_warning_to_check() {
+fn a_resource_that_is_not_configured_is_a_mistake_on_the_command_line() {
     let holdfast = holdfast(&configuration("host=/nowhere"));
-    for (command, code) in [("check", 2), ("backup", 1)] {
-        names(&refusal(&holdfast, &[command, "postgres/other"], code), &["postgres/other", "postgres/main"]);
+    for verb in ["check", "status", "backup", "backups", "verify", "expire", "restore"] {
+        names(&refusal(&holdfast, &[verb, "postgres/other"], 2), &["postgres/other", "postgres/main"]);
     }
+    names(&refusal(&holdfast, &["wal", "list", "postgres/other"], 2), &["postgres/other", "postgres/main"]);
 }
 
 #[test]
