@@ -1,5 +1,7 @@
 //! One cluster: can it be reached, is its WAL on the way, can it be restored.
 
+use jiff::Timestamp;
+
 use super::objectives::check_rpo;
 use super::server::{Server, check_server};
 use super::{Finding, Level};
@@ -256,8 +258,7 @@ fn judge_windows(object: &str, status: &ClusterStatus, server: Option<Lsn>) -> V
             format!("{backup}; where one did lead to it, 'holdfast verify {object}' names the WAL that is missing on the way");
         return bad(Level::Critical, found, &hint);
     }
-    let Window { from, to, timeline, .. } = window;
-    let mut findings = vec![Finding::ok(object, format!("can be restored from {from} to {to} on timeline {timeline}"))];
+    let mut findings = vec![Finding::ok(object, restorable(window, status.last_commit))];
     if window.cut {
         findings.extend(bad(
             Level::Critical,
@@ -270,6 +271,13 @@ fn judge_windows(object: &str, status: &ClusterStatus, server: Option<Lsn>) -> V
         findings.extend(bad(Level::Critical, found, "see 'holdfast status' and the agent's log"));
     }
     findings
+}
+
+/// From where to where, in times as well: nobody remembers a disaster by its position.
+fn restorable(window: &Window, last_commit: Option<Timestamp>) -> String {
+    let Window { from, from_time, to, timeline, .. } = window;
+    let last = last_commit.map(|time| format!(" (last commit stored: {time:.0})")).unwrap_or_default();
+    format!("can be restored from {from_time:.0} ({from}) to {to}{last} on timeline {timeline}")
 }
 
 #[cfg(test)]
@@ -328,6 +336,23 @@ mod tests {
         assert_eq!(judged(Some(Failure::WrongPassword), Failure::WrongPassword), None);
         assert_eq!(judged(Some(Failure::LoginRefused), Failure::NoSuchDatabase), Some(Level::Critical));
         assert_eq!(judged(None, Failure::NoSuchDatabase), Some(Level::Critical));
+    }
+
+    #[test]
+    fn what_can_be_restored_is_told_in_times_and_positions() {
+        let time = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let window = Window {
+            backups: Vec::new(),
+            from: Lsn(0x200_0028),
+            from_time: time("2026-11-22T07:15:00.5Z"),
+            timeline: TimelineId::FIRST,
+            to: Lsn(0x300_0000),
+            cut: false,
+        };
+        let said = restorable(&window, Some(time("2026-11-22T08:00:01Z")));
+        let expected = "can be restored from 2026-11-22T07:15:00Z (0/2000028) to 0/3000000 (last commit stored: 2026-11-22T08:00:01Z) on timeline 1";
+        assert_eq!(said, expected);
+        assert!(restorable(&window, None).ends_with("to 0/3000000 on timeline 1"));
     }
 
     #[test]
