@@ -59,6 +59,17 @@ fn a_tree_comes_back_with_everything_that_it_has() {
 }
 
 #[test]
+fn the_size_of_a_backup_is_that_of_its_files() {
+    let site = Site::new("");
+    site.write("small", "12345");
+    site.write("sub/larger", vec![b'x'; 3000]);
+    let taken = site.backup();
+    assert_eq!(taken["plain_bytes"], 3005, "{taken}");
+    let shown = site.run(&["backups"]);
+    assert!(shown.contains("2.93 KiB"), "{shown}");
+}
+
+#[test]
 fn gnu_tar_restores_what_is_stored() {
     let site = Site::new("");
     furnish(&site);

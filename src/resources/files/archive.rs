@@ -32,7 +32,7 @@ pub(super) struct Tally {
     pub directories: u64,
     pub links: u64,
     pub skipped: u64,
-    /// The size of the archive.
+    /// The content of files, in bytes: what the archive puts around it is more than small files hold.
     pub bytes: u64,
     /// What was left out, and what kept changing, in sentences.
     pub remarks: Vec<String>,
@@ -225,11 +225,11 @@ impl Archiver {
 
     fn content(&mut self, bytes: &[u8]) -> Result<()> {
         self.progress.done(bytes.len() as u64);
+        self.tally.bytes += bytes.len() as u64;
         self.write(bytes)
     }
 
     fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
-        self.tally.bytes += bytes.len() as u64;
         while !bytes.is_empty() {
             let (head, rest) = bytes.split_at(bytes.len().min(PIECE_BYTES - self.pending.len()));
             self.pending.extend_from_slice(head);
