@@ -39,8 +39,8 @@ pub fn load(path: &Path) -> Result<Config> {
 pub fn parse(text: &str, path: &Path) -> Result<Config> {
     let invalid = |line: usize, detail: String| Error::Invalid { path: path.to_owned(), line, detail };
     let mut config: Config = toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| line_of(text, span.start));
-        invalid(line, explain(error.message()))
+        let at = error.span().map_or(0, |span| span.start);
+        invalid(line_of(text, at), explain(error.message(), key_at(text, at)))
     })?;
     // As they are found when a tree is walked, which is what patterns are compared with.
     for tree in config.files.values_mut().flat_map(|section| &mut section.paths) {
@@ -83,8 +83,44 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
+/// The key whose value, or whose list with the value, begins there: it stands before it on the line.
+fn key_at(text: &str, offset: usize) -> Option<&str> {
+    let line = text.get(..offset)?.rsplit('\n').next()?.trim_end();
+    let in_list = || line.split_once('[').and_then(|(before, _)| before.trim_end().strip_suffix('='));
+    let before = line.strip_suffix('=').or_else(in_list)?.trim_end();
+    let key = before.rsplit([' ', '\t', '{', ',', '.']).next()?.trim_matches(['"', '\'']);
+    (!key.is_empty()).then_some(key)
+}
+
+/// What is said of a value that its key cannot have: both of them, what is expected, and an example.
+fn wrong_type(found: &str, expected: &str, key: Option<&str>) -> String {
+    let expected = match (key, expected) {
+        (Some("run"), _) => "the program and each of its arguments in quotes, as in run = [\"kubectl\", \"get\", \"secrets\"]",
+        (Some("url"), "a string") => "a place, as in url = \"file:///var/lib/holdfast\" or url = \"s3://bucket/prefix\"",
+        (_, "a string") => "a text in quotes",
+        (_, "a sequence") => "a list, as in [\"one\", \"another\"]",
+        (_, "a boolean") => "true or false",
+        (_, other) if other.starts_with("struct ") => "a table: { KEY = VALUE, ... }, or a section of its own in brackets",
+        (_, other) => other,
+    };
+    let found = match found {
+        "sequence" => "a list".to_owned(),
+        "map" => "a table".to_owned(),
+        _ => found.strip_prefix("string ").map_or_else(|| found.replace('`', "'"), |text| format!("the text {text}")),
+    };
+    let whose = key.map(|key| format!(" of '{key}'")).unwrap_or_default();
+    format!("{found} cannot be the value{whose}: expected {expected}")
+}
+
 /// Adds the nearest known key to what the parser says of an unknown one, and keeps its words on this program's types to itself.
-fn explain(message: &str) -> String {
+fn explain(message: &str, key: Option<&str>) -> String {
+    let types = message.strip_prefix("invalid type: ").and_then(|types| types.rsplit_once(", expected "));
+    if let Some((found, expected)) = types {
+        return wrong_type(found, expected, key);
+    }
+    if let Some(missing) = message.strip_prefix("missing field ") {
+        return format!("{} is missing here (docs/configuration.md has every key)", missing.replace('`', "'"));
+    }
     if let Some((found, _)) = message.rsplit_once("expected struct ") {
         return format!("{found}expected a table: {{ KEY = VALUE, ... }}, or a section of its own in brackets");
     }
@@ -137,11 +173,37 @@ mod tests {
 
     #[test]
     fn wrong_values_are_named_with_their_line() {
-        assert!(refusal("[repository]\nurl = \"ftp://x\"\n").contains(":2: 'ftp://x' is no store"));
+        assert!(refusal("[repository]\nurl = \"ftp://x\"\n").contains(":2: url = 'ftp://x' is no store"));
         let no_section = refusal("repository = \"file:///b\"\n");
         assert!(no_section.contains("expected a table: { KEY = VALUE, ... }") && !no_section.contains("struct"), "{no_section}");
         assert!(refusal(&format!("{GOOD}max_delay = \"soon\"\n")).contains(":5: 'soon' is not a duration"));
         assert!(refusal(&format!("{GOOD}[postgres.\"a/b\"]\nconninfo = \"\"\n")).contains("'postgres/a/b' is not the name"));
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_told_with_its_key_and_an_example() {
+        let run = |value: &str| refusal(&format!("{GOOD}[command.a]\nrun = {value}\n"));
+        let example = "expected the program and each of its arguments in quotes, as in run = [\"kubectl\", \"get\", \"secrets\"]";
+        for (value, found) in
+            [("\"kubectl get\"", "the text \"kubectl get\""), ("true", "boolean 'true'"), ("[\"a=b\", 5]", "integer '5'")]
+        {
+            let said = run(value);
+            assert!(said.ends_with(&format!(":6: {found} cannot be the value of 'run': {example}")), "{said}");
+        }
+        for (text, found) in [
+            ("[repository]\nurl = 5\n".to_owned(), ":2: integer '5'"),
+            (format!("{GOOD}[bucket.a]\nsource = {{ url = [\"s3://a\"] }}\n"), ":6: a list"),
+        ] {
+            let said = refusal(&text);
+            assert!(
+                said.contains(&format!("{found} cannot be the value of 'url': expected a place, as in url = \"file:///")),
+                "{said}"
+            );
+        }
+        let said = refusal(&format!("{GOOD}synchronous = \"yes\"\n"));
+        assert!(said.contains("the text \"yes\" cannot be the value of 'synchronous': expected true or false"), "{said}");
+        let said = refusal("[repository]\ncompression = \"lz4\"\n");
+        assert!(said.contains("'url' is missing here"), "{said}");
     }
 
     #[test]
@@ -290,7 +352,7 @@ mod tests {
             ("region = \"a\"\nsecret_access_key = \"a\"", ":4: secret_access_key needs access_key_id"),
             ("session_token = { env = \"A\" }", ":3: session_token needs access_key_id"),
             ("session_token = { env = \"A=B\" }", ":3: 'A=B' cannot be the name of a variable"),
-            ("access_key_id = 3", ":3: invalid type: integer `3`, expected a text, or { env"),
+            ("access_key_id = 3", ":3: integer '3' cannot be the value of 'access_key_id': expected a text, or { env"),
             ("lease = \"0s\"", ":3: lease must be a second at least"),
             ("storage_class = \"STANDRAD\"", ":3: 'STANDRAD' is no storage class; AWS has STANDARD"),
             ("storage_class = \"\"\nendpoint = \"http://host\"", ":3: '' is no storage class"),

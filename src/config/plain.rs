@@ -82,7 +82,9 @@ impl std::str::FromStr for StoreUrl {
 
 impl<'de> Deserialize<'de> for StoreUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        // A message that begins with the value gets the key before it.
+        let with_key = |why: String| if why.starts_with('\'') { format!("url = {why}") } else { why };
+        String::deserialize(deserializer)?.parse().map_err(|why| serde::de::Error::custom(with_key(why)))
     }
 }
 
