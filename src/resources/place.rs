@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What to do where this user may not read or write something.
+pub const DENIED_HINT: &str = "run it as a user that may do that, or choose another place";
+
 /// A place that lies in the repository.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place} lies in the repository {repository}", place = place.display(), repository = repository.display())]

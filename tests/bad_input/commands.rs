@@ -1,6 +1,7 @@
 //! Mistakes in the configuration and on the command line.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use pg_fixtures::agent::Holdfast;
 
@@ -100,6 +101,18 @@ fn nothing_is_restored_into_the_repository() {
         }
         assert!(!store.join("new").exists());
     }
+}
+
+#[test]
+fn a_place_that_this_user_may_not_enter_is_named_with_what_was_tried() {
+    let holdfast = with_a_backup();
+    let closed = holdfast.scratch().new_directory("closed");
+    let set_mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("set the mode");
+    set_mode(0o000);
+    let place = closed.join("x").display().to_string();
+    let said = refusal(&holdfast, &["restore", "files/a", "--to", &place], 1);
+    set_mode(0o700);
+    names(&said, &[&format!("cannot open or create the directory {place} to restore into"), "hint: run it as a user that may"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::resources::Explained;
 use crate::resources::exclusions::UNRECORDED_HINT;
+use crate::resources::place::DENIED_HINT;
 use crate::storage::Failure;
 use crate::{config, repository, storage};
 
@@ -166,6 +167,7 @@ impl Explained for Error {
             Self::Unrecorded { .. } => UNRECORDED_HINT,
             Self::TooLong { .. } => "restore to a bucket, or choose others with --prefix or --key",
             Self::InTheWay { .. } => "move it away, or restore into another directory",
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => DENIED_HINT,
             Self::File { .. } | Self::Interrupted(_) => return None,
         };
         Some(text.to_owned())
@@ -179,6 +181,13 @@ mod tests {
     fn denied(operation: &'static str) -> String {
         let failure = Failure::Denied("AccessDenied".to_owned());
         Error::from(storage::Error { store: "s3://b".to_owned(), operation, object: "k".to_owned(), failure }).to_string()
+    }
+
+    #[test]
+    fn a_closed_place_is_named_with_what_to_do() {
+        let error = Error::file("list", Path::new("/closed/x"))(std::io::ErrorKind::PermissionDenied.into());
+        assert!(error.to_string().starts_with("cannot list /closed/x: "), "{error}");
+        assert_eq!(error.hint().as_deref(), Some(DENIED_HINT));
     }
 
     #[test]

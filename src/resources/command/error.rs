@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::resources::Explained;
-use crate::resources::place::NoPlainFile;
+use crate::resources::place::{DENIED_HINT, NoPlainFile};
 use crate::sys::program;
 use crate::{codec, config, repository};
 
@@ -80,6 +80,7 @@ impl Explained for Error {
             Self::NotEncrypted { .. } => "set [encryption] recipients; 'holdfast key new' makes a key",
             Self::NoPlainFile(_) => NoPlainFile::HINT,
             Self::NoPlace => "add --to FILE, or --to - for standard output",
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => DENIED_HINT,
             Self::Digest(_) | Self::File { .. } | Self::Interrupted(_) => return None,
         };
         Some(text.to_owned())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::source::quoted;
 use crate::pgwire::{self, ConnInfoError};
 use crate::resources::Explained;
-use crate::resources::place::NoPlainFile;
+use crate::resources::place::{DENIED_HINT, NoPlainFile};
 use crate::sys::{local_postgres, program};
 use crate::{config, pg, repository};
 
@@ -199,6 +199,7 @@ impl Explained for Error {
                 "the database was not put in place; run 'holdfast verify' for this backup, and restore another one"
             }
             Self::NoSpool => "name a directory on a file system that may hold the data in the clear: spool = \"/...\"",
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => DENIED_HINT,
             Self::Content { .. } | Self::File { .. } | Self::Tar(_) | Self::Interrupted(_) => return None,
         };
         Some(text.to_owned())

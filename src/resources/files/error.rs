@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::tar::Refused;
 use crate::resources::Explained;
 use crate::resources::exclusions::UNRECORDED_HINT;
+use crate::resources::place::DENIED_HINT;
 use crate::{codec, repository};
 
 /// The result of what is done with files.
@@ -21,6 +22,14 @@ pub enum Error {
     File {
         /// What was tried.
         operation: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The directory that everything is restored below.
+    #[error("cannot open or create the directory {path} to restore into: {source}", path = path.display())]
+    Target {
         /// Where.
         path: PathBuf,
         /// What the system says.
@@ -83,6 +92,12 @@ impl Error {
         move |source| Self::File { operation, path, source }
     }
 
+    /// The same of the directory that everything is restored below.
+    pub(super) fn target(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Target { path, source }
+    }
+
     /// The same of a numbered error.
     pub(super) fn errno(operation: &'static str, path: &Path) -> impl FnOnce(nix::errno::Errno) -> Self {
         let path = path.to_owned();
@@ -124,7 +139,10 @@ impl Explained for Error {
             ),
             Self::Unrecorded(_) => Some(UNRECORDED_HINT.to_owned()),
             Self::InTheWay(_) => Some("move it away, or restore into another directory with --to".to_owned()),
-            Self::File { .. } | Self::Digest(_) | Self::Interrupted(_) => None,
+            Self::File { source, .. } | Self::Target { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some(DENIED_HINT.to_owned())
+            }
+            Self::File { .. } | Self::Target { .. } | Self::Digest(_) | Self::Interrupted(_) => None,
         }
     }
 }

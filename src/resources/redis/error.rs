@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rdb;
 use crate::resources::Explained;
-use crate::resources::place::NoPlainFile;
+use crate::resources::place::{DENIED_HINT, NoPlainFile};
 use crate::{config, repository};
 
 /// The result of what is done with a Redis server.
@@ -214,6 +214,7 @@ impl Explained for Error {
             Self::NoPlainFile(_) => NoPlainFile::HINT,
             Self::NoPlace => "add --to FILE (such as /var/lib/redis/dump.rdb), or --into URL for a server that runs and is empty",
             Self::NotRestored(_, hint) => hint,
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => DENIED_HINT,
             Self::Unexpected { .. } | Self::File { .. } | Self::Interrupted(_) => return None,
         };
         Some(text.to_owned())

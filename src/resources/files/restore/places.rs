@@ -140,12 +140,12 @@ impl Places {
 
     fn folder(&self, base: &Path, names: &[&[u8]], create: bool) -> Result<Option<OwnedFd>> {
         if create {
-            create_folders(base, BASE_MODE).map_err(Error::file("create", base))?;
+            create_folders(base, BASE_MODE).map_err(Error::target(base))?;
         }
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut folder = match open(base, flags, Mode::empty()) {
             Err(Errno::ENOENT) if !create => return Ok(None),
-            opened => opened.map_err(Error::errno("open", base))?,
+            opened => opened.map_err(|errno| Error::target(base)(errno.into()))?,
         };
         let mut path = base.to_owned();
         for name in names {
@@ -156,7 +156,7 @@ impl Places {
                 // While planning: what is in the way is spoken of as a change of its own.
                 Err(Errno::ELOOP | Errno::ENOTDIR) if !create => return Ok(None),
                 Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(Error::InTheWay(path)),
-                Err(errno) => return Err(Error::errno("open", &path)(errno)),
+                Err(errno) => return Err(Error::errno(if create { "open or create" } else { "open" }, &path)(errno)),
             }
         }
         Ok(Some(folder))

@@ -106,6 +106,14 @@ pub enum Obstacle {
         /// The one that it would lie in.
         parent: PathBuf,
     },
+    /// It, or a directory on the way to it, is closed to this user.
+    #[error("the directory {path} cannot be created or used: this user may not look into {closed}", path = path.display(), closed = closed.display())]
+    Closed {
+        /// What was asked for.
+        path: PathBuf,
+        /// The directory that is closed.
+        closed: PathBuf,
+    },
     /// Root restores, and it is not known for whom.
     #[error("{path} and the directory it lies in belong to root, and there is no user postgres to give the cluster to", path = .0.display())]
     NoOwner(PathBuf),
@@ -126,8 +134,8 @@ impl Obstacle {
             }
             Self::UnknownTablespace(_) => "the plan shows the tablespaces of the backup".into(),
             Self::NoOwner(_) => "create the directory and give it to the user that will run the server".into(),
-            Self::NotWritable { parent, .. } => {
-                format!("run it as the user that owns {}, or choose another directory with --to", parent.display())
+            Self::NotWritable { parent: owned, .. } | Self::Closed { closed: owned, .. } => {
+                format!("run it as the user that owns {}, or choose another directory with --to", owned.display())
             }
             Self::InCluster { cluster, .. } => format!("choose a place outside {}", cluster.display()),
             Self::Nested { .. } | Self::Unreadable { .. } => return None,
@@ -205,8 +213,14 @@ fn check_place(path: &Path) -> Result<(), Obstacle> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => check_parent(path),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(Obstacle::NotADirectory(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(closed(path)),
         Err(error) => Err(unreadable(path)(error)),
     }
+}
+
+/// What can be seen last on the way is what is closed.
+fn closed(path: &Path) -> Obstacle {
+    Obstacle::Closed { path: path.to_owned(), closed: existing(path).to_owned() }
 }
 
 fn check_parent(path: &Path) -> Result<(), Obstacle> {
@@ -285,6 +299,17 @@ mod tests {
         assert_eq!(check_place(&path("full/PG_VERSION")), Err(Obstacle::NotADirectory(path("full/PG_VERSION"))));
         assert_eq!(check_place(&path("link")), Err(Obstacle::NotADirectory(path("link"))));
         assert!(matches!(check_place(&path("a/b")), Err(Obstacle::NoParent { .. })));
+    }
+
+    #[test]
+    fn a_place_that_is_closed_is_named_with_the_directory_that_is() {
+        let scratch = tempfile::tempdir().unwrap();
+        let obstacle = closed(&scratch.path().join("a/b"));
+        let (place, directory) = (scratch.path().join("a/b"), scratch.path().display());
+        let expected =
+            format!("the directory {} cannot be created or used: this user may not look into {directory}", place.display());
+        assert_eq!(obstacle.to_string(), expected);
+        assert!(obstacle.hint().is_some_and(|hint| hint.contains(&format!("owns {directory}, or choose another"))));
     }
 
     #[test]
