@@ -1,5 +1,6 @@
 //! Whether all is as it must be: configuration, access, what is stored, what is shipping. Findings are values; nothing is repaired.
 
+mod archiver;
 mod cluster;
 mod encryption;
 mod objectives;

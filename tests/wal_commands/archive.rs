@@ -156,3 +156,25 @@ fn check_warns_where_nothing_sends_wal() {
     let text = checked();
     assert!(text.contains("nothing sends WAL"), "{text}");
 }
+
+/// A command that stores nothing and returns 0: the server removes its WAL, and says that all is well.
+#[test]
+fn check_tells_of_what_the_server_takes_for_archived_and_is_not_stored() {
+    let site = Site::new(&Installation::newest());
+    site.wait_for(&site.write_segment("a"));
+    site.holdfast.run(&["backup", "-q"]);
+    let checked = || {
+        let output = site.holdfast.try_run(&["check"]);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    site.wait_for(&site.write_segment("b"));
+    let (_, text) = checked();
+    assert!(text.contains("can be restored from") && !text.contains("for archived, and it is not stored"), "{text}");
+    site.server.sql("ALTER SYSTEM SET archive_command = '/bin/true'");
+    site.server.restart();
+    let lost = site.write_segment("c");
+    site.wait_for(&lost);
+    let (code, text) = checked();
+    let said = format!("the server takes {lost} for archived, and it is not stored");
+    assert!(code == Some(2) && text.contains(&said) && text.contains("archive_command is \"/bin/true\""), "{code:?} {text}");
+}

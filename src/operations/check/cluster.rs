@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::archiver::{Archived, check_archived, check_archiver};
 use super::objectives::check_rpo;
 use super::server::{Server, check_server};
 use super::{Finding, Level};
@@ -17,8 +18,6 @@ use crate::resources::postgres::source;
 
 /// How far what is stored may lie behind the server before that is worth a word, in bytes: two segments of the default size.
 const BEHIND_BYTES_MAX: u64 = 32 << 20;
-/// So many files may wait for `archive_command` on a server that writes fast.
-const WAITING_MAX: i64 = 3;
 
 /// Looks at one cluster. `receiver` is what an agent says of it, where one answers.
 pub async fn check_cluster(
@@ -29,18 +28,20 @@ pub async fn check_cluster(
 ) -> Vec<Finding> {
     let object = resource.to_string();
     let (mut findings, server) = check_server(repository, resource, cluster).await;
-    let mut told = None;
+    let (mut told, mut archived) = (None, None);
     if let Some(server @ Server { info, .. }) = &server {
         if cluster.stream {
             let (slot, reached) = check_slot(&object, &cluster.slot, server, receiver).await;
             findings.extend(slot);
             told = reached;
         }
-        findings.extend(check_archiver(&object, info, cluster.stream).await);
+        let (archiver, last) = check_archiver(&object, info, cluster.stream).await;
+        findings.extend(archiver);
+        archived = last;
     }
     let server = server.and_then(|server| server.identity);
     if let Some(repository) = repository {
-        findings.extend(check_stored(repository, resource, (server.as_ref(), told)).await);
+        findings.extend(check_stored(repository, resource, (server.as_ref(), told, archived.as_ref())).await);
         if let (Some(rpo), Some(server)) = (cluster.objectives.rpo, &server) {
             findings.extend(check_rpo(repository, resource, rpo, server).await);
         }
@@ -116,61 +117,28 @@ fn judge_holder(object: &str, name: &str, holder: Option<&SlotHolder>, receiver:
     }
 }
 
-/// Whether `archive_command`, where there is one, gets rid of its files: what it cannot store stays in `pg_wal`, and fills the disk. Where nothing is
-/// streamed there has to be one.
-async fn check_archiver(object: &str, info: &ConnInfo, streams: bool) -> Vec<Finding> {
-    let (waiting, failed) = match look_at_archiver(info).await {
-        Ok(Some(seen)) => seen,
-        Ok(None) if !streams => {
-            let found = "nothing sends WAL: 'stream' is false in the configuration, and archive_mode is off on the server";
-            let hint = "let the agent stream it, or set archive_mode and archive_command on the server";
-            return vec![Finding::bad(Level::Warning, object, found, Some(hint.to_owned()))];
-        }
-        // What the role may not see is no finding: streaming needs no archive_command.
-        _ => return Vec::new(),
-    };
-    let hint =
-        "see the server's log for what archive_command says; the program must be in its PATH and may need --socket and --config";
-    if failed || waiting > WAITING_MAX {
-        let found = format!("archive_command fails or lags behind: {waiting} files wait in pg_wal/archive_status");
-        return vec![Finding::bad(Level::Critical, object, found, Some(hint.to_owned()))];
-    }
-    vec![Finding::ok(object, format!("archive_command keeps up: {waiting} files wait"))]
-}
-
-/// How many files wait to be archived, and whether the last attempt failed; none where nothing is archived.
-async fn look_at_archiver(info: &ConnInfo) -> Result<Option<(i64, bool)>, source::Error> {
-    const DOING: &str = "looking at the archiver";
-    let sql = SqlConnection::connect(info).await?;
-    let mode = sql.query_one(DOING, "SELECT current_setting('archive_mode') AS mode", &[]).await?;
-    if sql.get::<&str>(DOING, &mode, "mode")? == "off" {
-        return Ok(None);
-    }
-    let statement = "SELECT (SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready') AS waiting, \
-                     coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) AS failed FROM pg_stat_archiver";
-    let row = sql.query_one(DOING, statement, &[]).await?;
-    Ok(Some((sql.get(DOING, &row, "waiting")?, sql.get(DOING, &row, "failed")?)))
-}
-
 /// Whether what is stored can be restored, and reaches up to now.
 async fn check_stored(
     repository: &Repository,
     resource: &ResourceName,
-    (server, told): (Option<&SystemIdentity>, Option<Lsn>),
+    (server, told, archived): (Option<&SystemIdentity>, Option<Lsn>, Option<&Archived>),
 ) -> Vec<Finding> {
     let object = resource.to_string();
     let known = match server {
-        Some(server) => repository.lineage_of(resource, server.system_id).await.map(drop),
-        None => Ok(()),
+        Some(server) => repository.lineage_of(resource, server.system_id).await.map(Some),
+        None => Ok(None),
     };
-    let status = match known {
-        Ok(()) => cluster_status(repository, resource).await,
-        Err(error) => Err(error),
+    let (status, lineage) = match known {
+        Ok(lineage) => (cluster_status(repository, resource).await, lineage),
+        Err(error) => (Err(error), None),
     };
     match status {
         Ok(status) => {
             let mut findings = judge_status(&object, &status, server.map(|server| server.flushed));
             findings.extend(judge_told(&object, &status, told));
+            if let (Some(lineage), Some(server), Some(archived)) = (&lineage, server, archived) {
+                findings.extend(check_archived(&repository.wal(resource, lineage), &status, server, archived).await);
+            }
             findings.extend(status.missing_histories.iter().map(|timeline| judge_missing_history(&object, *timeline)));
             findings.extend(status.damaged.iter().map(|record| judge_damaged(&object, record)));
             findings
