@@ -12,7 +12,7 @@ use crate::operations::resources::{ResourceStatus, resource_status};
 use crate::operations::running_backup::{self, RunningBackup};
 use crate::operations::status::{ClusterStatus, Noted, cluster_status};
 use crate::operations::upkeep::{UpkeepStatus, upkeep_status};
-use crate::operations::windows::{LeftBehind, Window};
+use crate::operations::windows::Window;
 use crate::repository::{self, Conflict, Gap, GapCause, JobRun, ResourceKind, ResourceName};
 
 /// What `status` takes.
@@ -73,11 +73,9 @@ impl Report {
             lines.push(String::new());
             lines.extend(cluster_lines(cluster));
             lines.extend(self.upkeep_of(&cluster.resource));
+            lines.extend(cluster.left_behind.iter().map(|fork| format!("  warning: {fork}")));
             if self.streamed.contains(&cluster.resource) {
                 lines.extend(live::lines(&self.agent, &cluster.resource));
-            } else {
-                // Where WAL is streamed the agent tells of it.
-                lines.extend(cluster.left_behind.iter().map(left_behind_line));
             }
         }
         for resource in &self.resources {
@@ -168,14 +166,6 @@ fn window_line(window: &Window) -> String {
     let Window { from, timeline, to, .. } = window;
     let from_time = seconds(window.from_time);
     format!("  recoverable from {from_time} ({from}) to {to} on timeline {timeline}{cut}")
-}
-
-fn left_behind_line(fork: &LeftBehind) -> String {
-    let LeftBehind { timeline, left_at, stored_to } = fork;
-    format!(
-        "  warning: timeline {timeline} was left at {left_at}, but WAL of it is stored up to {stored_to}: that part is kept and belongs to no history of \
-         the newest timeline. After a restore to an earlier moment or a failover this is as it should be"
-    )
 }
 
 fn gap_line(gap: &Noted<Gap>) -> String {

@@ -1,6 +1,7 @@
 //! To which moments a cluster can be restored: a pure function of what is stored.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 
 use jiff::Timestamp;
@@ -128,6 +129,17 @@ pub struct LeftBehind {
     pub left_at: Lsn,
     /// Up to where it is stored.
     pub stored_to: Lsn,
+}
+
+impl fmt::Display for LeftBehind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { timeline, left_at, stored_to } = self;
+        write!(
+            f,
+            "timeline {timeline} was left at {left_at}, but WAL of it is stored up to {stored_to}: that part is kept and belongs to no history of the \
+             newest timeline. After a restore to an earlier moment or a failover this is as it should be"
+        )
+    }
 }
 
 /// What is stored of the timelines in a history, and is no part of it, the oldest first.

@@ -8,7 +8,7 @@ use pg_fixtures::checksum::{Checksums, Moment};
 use pg_fixtures::postgres::{Cluster, Installation, StopMode};
 
 use crate::clients::{Clients, Confirmed};
-use crate::promotion::{both, history_is_stored, switch_of};
+use crate::promotion::{both, history_is_stored, left_behind, switch_of};
 use crate::site::{DEADLINE, Site, end_of_wal, server};
 
 /// Where the standby stands when the primary dies, seen from what is stored.
@@ -95,8 +95,8 @@ impl Pair {
         history_is_stored(&self.site, &self.standby, 2);
     }
 
-    fn warnings(&self) -> Vec<String> {
-        self.site.receiver().expect("the agent answers").warnings
+    fn left_behind(&self) -> Vec<u64> {
+        left_behind(&self.site)
     }
 
     fn gaps(&self) -> usize {
@@ -140,7 +140,7 @@ fn a_standby_that_is_behind_makes_a_dead_fork_and_every_confirmed_commit_is_in_i
     let fork = switch_of(&pair.standby, 2);
     let lost = confirmed.iter().filter(|mark| mark.flushed > fork).count();
     assert!(lost > 0 && lacking(&pair.standby, &confirmed) > 0, "the standby was behind");
-    assert!(pair.warnings().iter().any(|warning| warning.contains("left timeline 1")), "{:?}", pair.warnings());
+    assert_eq!(pair.left_behind(), [1]);
     let scratch = Scratch::new();
     let plan = pair.site.holdfast.run(&["restore", "--to", &scratch.path().join("plan").display().to_string(), "--dry-run"]);
     assert!(plan.contains("timeline 1 was left at") && plan.contains("--target-timeline 1"), "{plan}");
@@ -196,7 +196,7 @@ fn what_the_promoted_standby_has_of_the_old_timeline_is_stored_from_there() {
     pair.agent_follows();
     let fork = switch_of(&pair.standby, 2);
     assert!(pair.site.content(TimelineId(1)).end_from(Lsn(fork.0 - 1)) >= fork, "the old timeline is stored up to the fork");
-    assert_eq!((pair.gaps(), pair.warnings()), (0, vec![]));
+    assert_eq!((pair.gaps(), pair.left_behind()), (0, vec![]));
     let scratch = Scratch::new();
     let new = pair.restored(&scratch, "new", &[]);
     assert_eq!(lacking(&new, &confirmed), 0);

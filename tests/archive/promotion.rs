@@ -31,6 +31,13 @@ pub fn history_is_stored(site: &Site, cluster: &Cluster, timeline: u32) {
     assert_eq!(stored, theirs, "{name}");
 }
 
+/// The timelines of which `status` tells that they were left, and that WAL from behind that place is stored.
+pub fn left_behind(site: &Site) -> Vec<u64> {
+    let status: serde_json::Value = serde_json::from_str(&site.holdfast.run(&["status", "--output", "json"])).expect("JSON");
+    let forks = status["clusters"][0]["left_behind"].as_array().expect("a list");
+    forks.iter().filter_map(|fork| fork["timeline"].as_u64()).collect()
+}
+
 #[test]
 fn a_promotion_while_streaming_is_followed() {
     for installation in Installation::all() {
@@ -157,6 +164,7 @@ fn a_dead_fork_is_kept_and_told_of() {
     standby.wait_for_replay_of(&primary, DEADLINE);
     let site = Site::with_store("url = \"file://{scratch}/store\"", &both(&primary, &standby), "");
     site.holdfast.start_agent();
+    site.holdfast.run(&["backup", "-q"]);
     standby.stop(StopMode::Fast);
     primary.pgbench(&["-c", "2", "-t", "300"]);
     let lost = end_of_wal(&primary);
@@ -170,10 +178,20 @@ fn a_dead_fork_is_kept_and_told_of() {
         let content = site.content(TimelineId(2));
         !content.is_empty() && content.end_from(switch_of(&standby, 2)) >= end
     });
-    let warnings = site.receiver().map(|status| status.warnings).unwrap_or_default();
-    assert!(warnings.iter().any(|warning| warning.contains("left timeline 1")), "{warnings:?}");
     assert!(site.content(TimelineId(1)).end_from(lost) >= lost, "what the old primary wrote is kept");
     site.content(TimelineId(2)).compare(&standby);
+    assert_eq!(left_behind(&site), [1]);
+    // By each of them once, whether the agent runs or not.
+    let is_told = || {
+        for command in ["status", "check"] {
+            let text = String::from_utf8_lossy(&site.holdfast.try_run(&[command]).stdout).into_owned();
+            let told = text.lines().filter(|line| line.contains("timeline 1 was left at") || line.contains("left timeline 1"));
+            assert_eq!(told.count(), 1, "{command}: {text}");
+        }
+    };
+    is_told();
+    assert!(site.holdfast.terminate().success());
+    is_told();
 }
 
 #[test]

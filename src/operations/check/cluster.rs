@@ -139,6 +139,8 @@ async fn check_stored(
             if let (Some(lineage), Some(server), Some(archived)) = (&lineage, server, archived) {
                 findings.extend(check_archived(&repository.wal(resource, lineage), &status, server, archived).await);
             }
+            // That it is there is no fault, and it stays as long as a backup leads to it.
+            findings.extend(status.left_behind.iter().map(|fork| Finding::ok(&object, fork.to_string())));
             findings.extend(status.missing_histories.iter().map(|timeline| judge_missing_history(&object, *timeline)));
             findings.extend(status.damaged.iter().map(|record| judge_damaged(&object, record)));
             findings

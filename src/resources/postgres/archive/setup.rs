@@ -7,7 +7,7 @@ use super::chain::Chain;
 use super::known::Known;
 use super::report::Report;
 use super::slicing::SliceRule;
-use super::start::{Begin, begin_at, begin_first_at, find_forks, last_end_before, left_out};
+use super::start::{Begin, Fork, begin_at, begin_first_at, find_forks, last_end_before, left_out};
 use super::{Error, NotJoined, Result, joins, setting, slot};
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, TimelineId, WalFileName};
@@ -164,14 +164,16 @@ impl Task {
         archive: &WalArchive,
         chain: &Chain,
     ) -> Result<()> {
-        let mut warnings = Vec::new();
-        for fork in find_forks(archive, chain).await? {
-            warnings.push(format!(
-                "the server left timeline {} at {}, but WAL of it is stored up to {}: that part is kept and belongs to no history of this server. \
-                 After a restore to an earlier moment or a failover this is as it should be; retention removes it with the last backup that leads to it",
-                fork.timeline, fork.left_at, fork.stored_to
-            ));
+        // Told of in the log alone: what is stored changes, and whoever looks into the repository finds them there.
+        for Fork { timeline, left_at, stored_to } in find_forks(archive, chain).await? {
+            tracing::warn!(
+                resource = %self.resource,
+                "the server left timeline {timeline} at {left_at}, but WAL of it is stored up to {stored_to}: that part is kept and belongs to no \
+                 history of this server. After a restore to an earlier moment or a failover this is as it should be; retention removes it with the \
+                 last backup that leads to it"
+            );
         }
+        let mut warnings = Vec::new();
         if takes_any_of_several(&self.info) && connection.is_standby().await? {
             warnings.push(format!(
                 "{} is a standby, and with target_session_attrs=any the agent stays there: what the standby has not received yet is not stored either, \
