@@ -274,9 +274,9 @@ fn left_behind(facts: &Facts, route: &Route) -> Vec<String> {
         let (timeline, fork) = (span.timeline, span.end?);
         let end = facts.stored.get(&timeline)?.iter().map(|stretch| stretch.end).max().filter(|end| *end > fork)?;
         Some(format!(
-            "timeline {timeline} was left at {fork} and is stored up to {end}: what was committed on it behind {fork} is not in this plan \
-             (after a restore to an earlier moment that is as it should be; after a failover these commits are lost on the new primary); \
-             --target-timeline {timeline} restores it"
+            "timeline {timeline} was left at {fork} and is stored up to {end}: the WAL of it behind {fork} is no part of this plan. After a restore to an \
+             earlier moment that is as it should be; after a failover the commits in it, if there are any, are lost on the new primary (a server \
+             that is only started and shut down writes a little, too); --target-timeline {timeline} restores it"
         ))
     };
     route.path.spans().iter().filter_map(left).collect()

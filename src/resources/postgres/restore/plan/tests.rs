@@ -281,6 +281,10 @@ fn what_is_stored_of_a_timeline_behind_the_place_where_it_was_left_is_named() {
     let mut facts = forked();
     let named = warnings(&facts);
     assert!(named.len() == 1 && named[0].starts_with("timeline 1 was left at 0/258 and is stored up to 0/3E8"), "{named:?}");
+    assert!(
+        named[0].contains("the commits in it, if there are any, are lost"),
+        "a checkpoint may be all that is there: {named:?}"
+    );
     facts.stored.insert(TimelineId(1), vec![Lsn(0)..Lsn(600)]);
     assert_eq!(warnings(&facts), [] as [&str; 0]);
 }
