@@ -18,7 +18,7 @@ use crate::resources::postgres::restore::base::Written;
 use crate::resources::postgres::restore::plan::RestorePlan;
 use crate::resources::postgres::restore::protection::end_recovery;
 use crate::resources::postgres::restore::settings::RestoreCommand;
-use crate::resources::postgres::restore::site::{Site, survey};
+use crate::resources::postgres::restore::site::{Site, survey, tight_space};
 use crate::resources::postgres::restore::start::{End, Recovered, StartOptions, start, stop};
 use crate::resources::postgres::restore::target::{Wanted, parse_time};
 use crate::resources::postgres::restore::{self, Configuration, Restored, carry_out, make_plan};
@@ -110,8 +110,9 @@ pub(super) async fn run(
     let to = PathBuf::from(common.to.as_ref().ok_or_else(nowhere)?);
     let wanted = wanted(common, options);
     needs_target(&wanted)?;
-    let plan = make_plan(&context.repository_now(config).await?, resource, &wanted).await?;
+    let mut plan = make_plan(&context.repository_now(config).await?, resource, &wanted).await?;
     let site = survey(&plan.backup, &to, &options.tablespace_map).map_err(restore::Error::from)?;
+    plan.warnings.extend(tight_space(&plan.backup, &site.directory, &site.tablespaces, plan.wal_bytes));
     let programs = programs(options, &plan);
     if common.dry_run {
         let next = "nothing was changed (--dry-run)".to_owned();

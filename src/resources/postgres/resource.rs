@@ -10,7 +10,7 @@ use super::backup::{self, Failed, Phase, Reporter, Request};
 use super::restore::base::Written;
 use super::restore::plan::RestorePlan as Route;
 use super::restore::settings::RestoreCommand;
-use super::restore::site::{Site, survey};
+use super::restore::site::{Site, survey, tight_space};
 use super::restore::target::Wanted;
 use super::restore::{self, carry_out, make_plan};
 use super::{followed, source, verify};
@@ -120,8 +120,9 @@ impl Cluster {
         request: RestoreRequest,
     ) -> std::result::Result<Planned, restore::Error> {
         let wanted = Wanted { backup: Some(backup.id.clone()), ..request.wanted };
-        let plan = make_plan(&run.repository, &self.name, &wanted).await?;
+        let mut plan = make_plan(&run.repository, &self.name, &wanted).await?;
         let site = survey(&plan.backup, directory, &request.tablespace_map)?;
+        plan.warnings.extend(tight_space(&plan.backup, &site.directory, &site.tablespaces, plan.wal_bytes));
         let command = RestoreCommand::of_this_program(&self.configuration, &self.name, plan.system_id)?;
         Ok(Planned { plan, site, command, keep_archiving: request.keep_archiving })
     }

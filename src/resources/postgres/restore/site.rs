@@ -153,9 +153,30 @@ pub fn survey(backup: &BackupEntry, directory: &Path, mapping: &[(String, PathBu
     let places: Vec<&PathBuf> = std::iter::once(&directory).chain(tablespaces.values()).collect();
     nested(&places)?;
     places.iter().try_for_each(|place| outside_clusters(place).and_then(|()| check_place(place)))?;
-    check_space(backup, &directory, &tablespaces)?;
+    check_space(backup, &directory, &tablespaces, 0)?;
     let owner = Account::for_directory(&directory).map_err(|_| Obstacle::NoOwner(directory.clone()))?;
     Ok(Site { directory, tablespaces, owner })
+}
+
+/// A word where the backup fits, and all the WAL that is replayed would not fit beside it. The server removes it at its restartpoints: how much of it
+/// lies there at a time cannot be told, so that this is no obstacle.
+#[must_use]
+pub fn tight_space(
+    backup: &BackupEntry,
+    directory: &Path,
+    tablespaces: &BTreeMap<u32, PathBuf>,
+    wal_bytes: u64,
+) -> Option<String> {
+    let Err(Obstacle::NoSpace { path, free, needed }) = check_space(backup, directory, tablespaces, wal_bytes) else {
+        return None;
+    };
+    Some(format!(
+        "{} has {} free, and the restored files with all the WAL that is replayed take {}: the server removes WAL as it goes, at its restartpoints, \
+         and ends if the disk is full before; started again when there is more space, it goes on",
+        path.display(),
+        size_text(free),
+        size_text(needed)
+    ))
 }
 
 /// Every tablespace outside the data directory needs a place that was named: its old one could belong to a running server.
@@ -241,12 +262,17 @@ fn existing(path: &Path) -> &Path {
     path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or_else(|| Path::new("/"))
 }
 
-/// Places on one file system share its space.
-fn check_space(backup: &BackupEntry, directory: &Path, tablespaces: &BTreeMap<u32, PathBuf>) -> Result<(), Obstacle> {
+/// Places on one file system share its space. WAL lies in the data directory.
+fn check_space(
+    backup: &BackupEntry,
+    directory: &Path,
+    tablespaces: &BTreeMap<u32, PathBuf>,
+    wal_bytes: u64,
+) -> Result<(), Obstacle> {
     let detail = backup.postgres();
     let mapped = |oid: u32| detail.tablespaces.iter().find(|tablespace| tablespace.oid == oid).map_or(0, |it| it.bytes);
     let outside: u64 = tablespaces.keys().map(|oid| mapped(*oid)).sum();
-    let mut needs: Vec<(&Path, u64)> = vec![(directory, backup.plain_bytes.saturating_sub(outside))];
+    let mut needs: Vec<(&Path, u64)> = vec![(directory, backup.plain_bytes.saturating_sub(outside).saturating_add(wal_bytes))];
     needs.extend(tablespaces.iter().map(|(oid, path)| (path.as_path(), mapped(*oid))));
     let mut devices: BTreeMap<u64, (&Path, u64)> = BTreeMap::new();
     for (path, needed) in needs {

@@ -7,6 +7,7 @@ use super::*;
 use crate::pg::history::TimelineHistory;
 use crate::pg::recovery::TargetTimeline;
 use crate::repository::{Detail, FramedObject, GapCause, PostgresBackup, ResourceKind, ResourceName};
+use crate::resources::postgres::restore::site::tight_space;
 use crate::resources::postgres::restore::target::Wanted;
 
 const SEGMENT: u64 = 16 << 20;
@@ -426,6 +427,14 @@ fn a_refusal_shows_the_window() {
     assert!(message.ends_with("(0/96 to 0/3E8, timeline 1)"), "{message}");
     assert!(message.contains(&format!("{} to {}", time(150), time(900))), "{message}");
     assert!(choose_route(&Facts { backups: vec![], ..facts }, &Wanted::END).unwrap_err().hint().is_some());
+}
+
+#[test]
+fn wal_that_does_not_fit_beside_the_backup_is_worth_a_word() {
+    let scratch = tempfile::tempdir().unwrap();
+    let said = |wal_bytes| tight_space(&backup(1, 100..150), scratch.path(), &BTreeMap::new(), wal_bytes);
+    assert_eq!(said(0), None);
+    assert!(said(u64::MAX).unwrap().contains("with all the WAL that is replayed take "));
 }
 
 #[test]
