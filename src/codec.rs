@@ -23,7 +23,7 @@ pub use encryption::{
     Decrypting, Encrypting, Identities, Identity, KeyError, KeyFile, PREFACE_BYTES, Preface, RECIPIENTS_MAX, Recipients,
     Revealed, Unlocked, is_encrypted,
 };
-pub use envelope::{FORMAT, HEADER_BYTES, Header, Stored, open, read_header, seal};
+pub use envelope::{FORMAT, HEADER_BYTES, Header, OBJECT_BYTES_MIN, Stored, open, read_header, seal};
 pub use error::{Error, Part};
 pub use frames::{Frame, FrameIndex, FrameWriter, compress_frame, decompress_frame};
 pub use hash::{Hash, Hasher};

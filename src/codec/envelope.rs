@@ -21,6 +21,9 @@ const PREFIX_BYTES: usize = 8;
 /// Its place and meaning never change, whatever the format.
 pub(super) const CHECK_BYTES: usize = 20;
 
+/// Every envelope is larger, encrypted or not.
+pub const OBJECT_BYTES_MIN: u64 = (PREFIX_BYTES + CHECK_BYTES) as u64;
+
 /// What an object is, in JSON at its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {

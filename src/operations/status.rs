@@ -14,7 +14,7 @@ use crate::pg::{Lsn, SegmentName, SegmentNumber, SystemId, TimelineId, WalFileNa
 use crate::repository::{
     BackupEntry, Conflict, Damaged, Error, Gap, Repository, ResourceName, Result, WalAbout, WalArchive, WalObject,
 };
-use crate::resources::postgres::archive::coverage::{cut, range_of, stored_through, was_filled};
+use crate::resources::postgres::archive::coverage::{cut, range_of, stored_through_noting, was_filled};
 use crate::resources::postgres::restore::gather::histories;
 use crate::sys::clock;
 
@@ -102,7 +102,7 @@ pub async fn cluster_status(repository: &Repository, resource: &ResourceName) ->
     let recorded: Vec<Gap> = noted.gaps.iter().map(|gap| gap.record.clone()).collect();
     let histories = histories(&archive).await?;
     damaged.extend(histories.damaged);
-    let timelines = timeline_facts(&archive, &backups, &recorded, &histories.records).await?;
+    let timelines = timeline_facts(&archive, &backups, &recorded, &histories.records, &mut damaged).await?;
     let unknown = |timeline: &&TimelineId| {
         **timeline > TimelineId::FIRST && histories.records.iter().all(|history| history.timeline() != **timeline)
     };
@@ -181,6 +181,7 @@ async fn timeline_facts(
     backups: &[BackupEntry],
     gaps: &[Gap],
     histories: &[TimelineHistory],
+    damaged: &mut Vec<Damaged>,
 ) -> Result<BTreeMap<TimelineId, TimelineFacts>> {
     let mut facts = BTreeMap::new();
     for timeline in archive.timelines().await? {
@@ -189,7 +190,7 @@ async fn timeline_facts(
         let starts = backups.iter().map(|backup| backup.postgres()).filter(|detail| detail.timeline == timeline);
         let first = starts.map(|detail| detail.start_lsn).chain(parent.map(|(_, fork)| fork)).min();
         let stretches = match first {
-            Some(first) => cut(stretches(archive, timeline, first).await?, gaps, timeline),
+            Some(first) => cut(stretches(archive, timeline, first, damaged).await?, gaps, timeline),
             None => Vec::new(),
         };
         facts.insert(timeline, TimelineFacts { parent, stretches });
@@ -197,21 +198,34 @@ async fn timeline_facts(
     Ok(facts)
 }
 
-/// The stretches of a timeline that are stored without a hole, from `first` on.
-async fn stretches(archive: &WalArchive, timeline: TimelineId, first: Lsn) -> Result<Vec<Range<Lsn>>> {
-    let mut stretches = Vec::new();
+/// The stretches of a timeline that are stored without a hole, from `first` on. No object is read; one that is empty shows in the listing.
+async fn stretches(
+    archive: &WalArchive,
+    timeline: TimelineId,
+    first: Lsn,
+    damaged: &mut Vec<Damaged>,
+) -> Result<Vec<Range<Lsn>>> {
+    let (mut stretches, mut hollow) = (Vec::new(), Vec::new());
     let mut from = first;
     loop {
-        let coverage = stored_through(archive, timeline, from..Lsn(u64::MAX)).await?;
+        let coverage = stored_through_noting(archive, timeline, from..Lsn(u64::MAX), &mut hollow).await?;
         if coverage.end > coverage.start {
             let start = SegmentNumber::containing(coverage.start, archive.segment_size()).start(archive.segment_size());
             stretches.push(start..coverage.end);
         }
         match coverage.resumes {
             Some(resumes) if resumes > from => from = resumes,
-            _ => return Ok(stretches),
+            _ => break,
         }
     }
+    damaged.extend(hollow.iter().map(|object| hollow_object(archive, object)));
+    Ok(stretches)
+}
+
+/// An object of which nothing but the name is left.
+fn hollow_object(archive: &WalArchive, object: &WalObject) -> Damaged {
+    let detail = "it is empty, or all but empty".to_owned();
+    Damaged { object: archive.key_of(object).to_string(), detail, missing: false }
 }
 
 /// How many segments before the end are searched for the last commit; an idle cluster's last ones may have none.
@@ -251,7 +265,10 @@ async fn last_commit(
                     }
                 }
                 Err(error) => {
-                    damaged.push(Damaged::of(&archive.key_of(&object), error)?);
+                    let found = Damaged::of(&archive.key_of(&object), error)?;
+                    if damaged.iter().all(|known| known.object != found.object) {
+                        damaged.push(found);
+                    }
                     let broken = range_of(archive, &object).await?.map_or(window.to, |range| range.start);
                     (window.to, window.cut) = (window.to.min(broken), true);
                 }

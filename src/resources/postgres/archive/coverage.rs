@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::codec::OBJECT_BYTES_MIN;
 use crate::pg::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
 use crate::repository::{Gap, GapCause, Result, Slice, WalArchive, WalObject};
 
@@ -87,16 +88,32 @@ pub struct Coverage {
 /// # Errors
 /// When the store fails: never taken for the end.
 pub async fn stored_through(archive: &WalArchive, timeline: TimelineId, wanted: Range<Lsn>) -> Result<Coverage> {
+    stored_through_noting(archive, timeline, wanted, &mut Vec::new()).await
+}
+
+/// The same, and notes the WAL of which the name alone is left, as far as it looks: objects so small that they hold nothing. They count by their
+/// names all the same.
+///
+/// # Errors
+/// As `stored_through`.
+pub async fn stored_through_noting(
+    archive: &WalArchive,
+    timeline: TimelineId,
+    wanted: Range<Lsn>,
+    hollow: &mut Vec<WalObject>,
+) -> Result<Coverage> {
     let size = archive.segment_size();
     let first = SegmentNumber::containing(wanted.start, size);
     let mut walk = Walk { wanted, size, reached: first.start(size), in_hole: false, resumes: None };
     let mut page = archive.list_from(SegmentName::new(timeline, first, size), PAGE_ENTRIES).await?;
     loop {
         for stored in &page {
-            if let Some(range) = range_of(archive, &stored.object).await?
-                && !walk.takes(&range)
-            {
+            let Some(range) = range_of(archive, &stored.object).await? else { continue };
+            if !walk.takes(&range) {
                 return Ok(walk.coverage());
+            }
+            if stored.stored_bytes < OBJECT_BYTES_MIN {
+                hollow.push(stored.object.clone());
             }
         }
         match page.last() {

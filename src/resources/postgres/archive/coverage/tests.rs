@@ -62,7 +62,7 @@ fn fewest(pieces: &[Range<u64>], end: u64) -> usize {
 
 struct Scratch {
     archive: WalArchive,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 async fn scratch() -> Scratch {
@@ -77,7 +77,7 @@ async fn scratch() -> Scratch {
         created_at: Timestamp::from_second(0).expect("a time"),
     };
     let archive = repository.wal(&"postgres/main".parse().expect("a name"), &lineage);
-    Scratch { archive, _folder: folder }
+    Scratch { archive, folder }
 }
 
 impl Scratch {
@@ -142,6 +142,19 @@ async fn a_partial_file_counts_up_to_the_wal_in_it() {
     scratch.put_segments(1..2).await;
     scratch.put_file(WalFileName::Partial(scratch.name(2)), 2 * SIZE + 777).await;
     assert_eq!(scratch.coverage(SIZE..u64::MAX).await, (2 * SIZE + 777, None));
+}
+
+#[tokio::test]
+async fn wal_of_which_the_name_alone_is_left_is_noted_once() {
+    let scratch = scratch().await;
+    scratch.put_segments(3..8).await;
+    let emptied = WalObject::File(WalFileName::Segment(scratch.name(5)));
+    let file = scratch.folder.path().join(scratch.archive.key_of(&emptied).to_string());
+    std::fs::write(&file, b"").expect("empty a segment");
+    let mut hollow = Vec::new();
+    let wanted = Lsn(3 * SIZE)..Lsn(u64::MAX);
+    let coverage = stored_through_noting(&scratch.archive, TIMELINE, wanted, &mut hollow).await.expect("listed");
+    assert_eq!((coverage.end, hollow), (Lsn(8 * SIZE), vec![emptied]));
 }
 
 #[tokio::test]
