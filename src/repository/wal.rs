@@ -120,6 +120,12 @@ impl WalArchive {
         keys::wal_file(&self.resource, self.system_id, name)
     }
 
+    /// What the keys of all WAL of a timeline begin with, its history excepted.
+    #[must_use]
+    pub fn timeline_prefix(&self, timeline: TimelineId) -> String {
+        keys::timeline(&self.resource, self.system_id, timeline)
+    }
+
     /// Stores a whole file: a segment, or a history, `.backup` or `.partial` file. Durable when this returns.
     ///
     /// # Errors

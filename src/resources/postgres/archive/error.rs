@@ -1,6 +1,6 @@
 //! What can go wrong while WAL comes in.
 
-use super::{Contradiction, NotJoined};
+use super::{Contradiction, ForeignTimeline, NotJoined};
 use crate::pg::history::HistoryError;
 use crate::pg::page::SegmentError;
 use crate::pg::{Lsn, SegmentSize, TimelineId};
@@ -29,6 +29,9 @@ pub enum Error {
     /// What the server sends does not go on where the stored WAL ends.
     #[error(transparent)]
     NotJoined(#[from] NotJoined),
+    /// Another server was promoted beside this one, and its WAL is stored.
+    #[error(transparent)]
+    ForeignTimeline(#[from] ForeignTimeline),
     /// Another server was promoted, and its WAL is stored.
     #[error(transparent)]
     Superseded(#[from] Superseded),
@@ -92,7 +95,8 @@ impl Error {
         match self {
             Self::Server(error) => error.is_retryable(),
             Self::Repository(error) => error.is_retryable(),
-            Self::HoldingUp | Self::StoreBehind | Self::Interrupted(_) | Self::ServerBehind { .. } | Self::Superseded(_) => true,
+            Self::HoldingUp | Self::StoreBehind | Self::Interrupted(_) | Self::ServerBehind { .. } => true,
+            Self::Superseded(_) | Self::ForeignTimeline(_) => true,
             _ => false,
         }
     }
@@ -107,6 +111,7 @@ impl Error {
             Self::Contradiction(_) => Contradiction::HINT,
             Self::NotJoined(_) => NotJoined::HINT,
             Self::Superseded(error) => return Some(error.hint()),
+            Self::ForeignTimeline(error) => return Some(error.hint()),
             Self::Segment(error) => error.hint(),
             Self::SlotName(_) => "correct 'slot' in the configuration",
             Self::OtherSegmentSize { .. } => {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::agreement::{Agreement, Offer};
+use super::foreign::foreign_wal;
 use super::gap::of_minimal_wal;
 use super::joins;
 use crate::pg::history::TimelineHistory;
@@ -280,6 +281,12 @@ async fn small(archive: &WalArchive, file: &SourceFile, name: WalFileName) -> Re
     }
     let bytes = file.read(0..file.length()).await?;
     check_small(&bytes, name).map_err(|detail| file.malformed(detail))?;
+    if let WalFileName::History(timeline) = name {
+        let history = TimelineHistory::parse(timeline, &bytes).map_err(|error| file.malformed(error.to_string()))?;
+        if let Some(foreign) = foreign_wal(archive, &history).await? {
+            return Err(foreign.into());
+        }
+    }
     let about =
         WalAbout { system_id: archive.system_id(), source: WalSource::ArchiveCommand, start: None, end: None, activity: None };
     Ok(archive.put_file(name, bytes, &about).await?)

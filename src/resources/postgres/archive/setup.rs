@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::chain::Chain;
+use super::foreign::foreign_wal;
 use super::known::Known;
 use super::report::Report;
 use super::slicing::SliceRule;
@@ -149,6 +150,9 @@ impl Task {
                 }
                 Err(error) => return Err(error.into()),
             };
+            if let Some(foreign) = foreign_wal(archive, &TimelineHistory::parse(timeline, &content)?).await? {
+                return Err(foreign.into());
+            }
             let about =
                 WalAbout { system_id: archive.system_id(), source: WalSource::Streaming, start: None, end: None, activity: None };
             archive.put_file(WalFileName::History(timeline), content, &about).await?;

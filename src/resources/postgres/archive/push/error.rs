@@ -7,7 +7,7 @@ use crate::pg::page::SegmentError;
 use crate::pg::{ParseWalFileNameError, SegmentName};
 use crate::repository;
 use crate::resources::postgres::archive::agreement::Refusal;
-use crate::resources::postgres::archive::{Contradiction, NotJoined};
+use crate::resources::postgres::archive::{Contradiction, ForeignTimeline, NotJoined};
 
 /// The result of pushing a file.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -62,6 +62,9 @@ pub enum Error {
     /// It does not go on where the stored segment before it ends, or the one behind it does not go on here.
     #[error(transparent)]
     NotJoined(#[from] NotJoined),
+    /// Another server was promoted beside this one, and its WAL is stored.
+    #[error(transparent)]
+    ForeignTimeline(#[from] ForeignTimeline),
     /// What is stored changed while it was compared, again and again.
     #[error("what is stored of {0} was replaced again and again while it was compared")]
     Moving(SegmentName),
@@ -91,6 +94,7 @@ impl Error {
             Self::Repository(error) => error.hint(),
             Self::Contradiction(_) => Some(Contradiction::HINT.to_owned()),
             Self::NotJoined(_) => Some(NotJoined::HINT.to_owned()),
+            Self::ForeignTimeline(error) => Some(error.hint()),
             Self::Segment(error) => Some(error.hint().to_owned()),
             Self::Read { .. } => Some("see that the user Holdfast runs as may read pg_wal".to_owned()),
             _ => None,

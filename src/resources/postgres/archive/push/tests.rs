@@ -111,6 +111,56 @@ async fn what_is_not_the_segment_that_its_name_says_is_refused() {
     assert_eq!(scratch.fetch(&name).await.expect("fetched").0, Fetched::Absent(Absence::End));
 }
 
+/// Segment 3 as a server has it that left timeline 1 at `fork`, in the middle of a page.
+fn promoted(scratch: &Scratch, fork: usize) -> Vec<u8> {
+    let mut bytes = scratch.segment(3, OURS);
+    // A record of the resource manager of WAL itself comes first.
+    bytes[fork..fork + 18].copy_from_slice(&[30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x90, 0]);
+    for page in bytes.chunks_exact_mut(PAGE_BYTES).skip(fork / PAGE_BYTES + 1) {
+        page[4..8].copy_from_slice(&2_u32.to_le_bytes());
+        page[200] = 1;
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_history_does_not_lead_into_what_another_server_left_of_its_timeline() {
+    const FORK: usize = 40 * PAGE_BYTES + 480;
+    let name = SegmentName::new(TimelineId(2), SegmentNumber(3), SegmentSize::try_from(1 << 20).expect("a size")).to_string();
+    let history = |lsn: usize| format!("1\t{}\tno recovery target specified\n", Lsn(lsn as u64));
+    let start = 3 << 20;
+    let page = 41 * PAGE_BYTES;
+    for (left_at, expected) in [
+        (start + FORK, None),
+        (
+            start + FORK + 10 * PAGE_BYTES,
+            Some(format!("at {} it is not the WAL of the timeline before it", Lsn((start + FORK) as u64))),
+        ),
+        (start + FORK - 10 * PAGE_BYTES, Some(format!("at {} it still goes on", Lsn((start + page - 10 * PAGE_BYTES) as u64)))),
+        // The next page is that of the new timeline, and the record is one of a table.
+        (start + FORK - 80, Some(format!("at {} it still goes on", Lsn((start + FORK - 80) as u64)))),
+        (start + (1 << 20) + FORK, Some("it begins before this server left the timeline before it".to_owned())),
+    ] {
+        let scratch = Scratch::new(1 << 20).await;
+        let (mut parents, mut left) = (scratch.segment(3, OURS), promoted(&scratch, FORK));
+        for bytes in [&mut parents, &mut left] {
+            bytes[FORK - 80..FORK - 62].copy_from_slice(&[30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10]);
+        }
+        scratch.push(&scratch.name(3).to_string(), &parents).await.expect("stored");
+        scratch.push(&name, &left).await.expect("stored");
+        let pushed = scratch.push("00000002.history", history(left_at).as_bytes()).await;
+        match expected {
+            None => assert_eq!(pushed.expect("the history was lost by accident"), Stored::New),
+            Some(expected) => {
+                let refused = pushed.expect_err("another server's WAL");
+                assert!(refused.to_string().contains(&expected), "{refused}");
+                let hint = refused.hint().expect("a hint");
+                assert!(hint.contains(&format!("/wal/{OURS}/00000002 out of the store")), "{hint}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn history_and_backup_files_are_read_before_they_are_stored() {
     let scratch = Scratch::new(1 << 20).await;
