@@ -7,7 +7,7 @@ use super::path::StoredWal;
 use super::plan::Facts;
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, TimelineId, WalFileName};
-use crate::repository::{self, BackupEntry, BackupId, Damaged, Lineage, Listed, Repository, ResourceName, WalArchive};
+use crate::repository::{self, BackupEntry, BackupId, Conflict, Damaged, Lineage, Listed, Repository, ResourceName, WalArchive};
 use crate::resources::postgres::archive::coverage::{cut, stored_through};
 use crate::sys::clock;
 
@@ -29,10 +29,20 @@ pub async fn gather(repository: &Repository, resource: &ResourceName, wanted: Op
     for timeline in archive.timelines().await? {
         stored.insert(timeline, cut(stretches_of(&archive, timeline, from).await?, &gaps.records, timeline));
     }
+    let conflicts = conflicts(&archive).await?;
     let mut damaged = repository.lineages(resource).await?.damaged;
-    damaged.extend(listed.damaged.into_iter().chain(gaps.damaged).chain(unread));
+    damaged.extend(listed.damaged.into_iter().chain(gaps.damaged).chain(unread).chain(conflicts.damaged));
     let (system_id, segment_size) = (lineage.system_id, lineage.segment_size);
-    Ok((Facts { system_id, segment_size, backups, histories, stored, gaps: gaps.records, damaged, now: clock::now() }, archive))
+    let (gaps, conflicts, now) = (gaps.records, conflicts.records, clock::now());
+    Ok((Facts { system_id, segment_size, backups, histories, stored, gaps, conflicts, damaged, now }, archive))
+}
+
+/// The conflicts of which nobody has taken note.
+async fn conflicts(archive: &WalArchive) -> Result<Listed<Conflict>> {
+    let (mut conflicts, notes) = (archive.conflicts().await?, archive.acknowledgements().await?);
+    conflicts.records.retain(|conflict| !notes.records.iter().any(|note| note.name == conflict.name()));
+    conflicts.damaged.extend(notes.damaged);
+    Ok(conflicts)
 }
 
 async fn lineage(

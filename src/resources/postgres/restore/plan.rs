@@ -17,7 +17,7 @@ use crate::pg::history::Span;
 use crate::pg::records::Commit;
 use crate::pg::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
 use crate::pg::{Lsn, SegmentNumber, SegmentSize, SystemId, TimelineId};
-use crate::repository::{BackupEntry, Damaged, Gap};
+use crate::repository::{BackupEntry, Conflict, Damaged, Gap};
 
 pub use choose::{Route, choose_route};
 pub use refusal::{Elsewhere, Reason, Refusal};
@@ -38,6 +38,8 @@ pub struct Facts {
     pub stored: StoredWal,
     /// The recorded gaps.
     pub gaps: Vec<Gap>,
+    /// Where two servers wrote different WAL, and nobody has taken note of it.
+    pub conflicts: Vec<Conflict>,
     /// Records that cannot be read.
     pub damaged: Vec<Damaged>,
     /// When this was found out.
@@ -253,9 +255,26 @@ fn warnings(facts: &Facts, route: &Route, located: &Located) -> Vec<String> {
         .chain(left)
         .chain(idle)
         .chain(clock)
+        .chain(contested(facts, route))
         .chain(takes_no_writes(facts, chosen))
         .chain(facts.damaged.iter().map(damaged))
         .collect()
+}
+
+/// Where the way leads through WAL beside which another server's was refused: whether the right one is stored only an operator can tell.
+fn contested(facts: &Facts, route: &Route) -> Vec<String> {
+    let is_on_the_way = |conflict: &&Conflict| {
+        let timeline = conflict.segment.timeline();
+        route.path.spans().iter().any(|span| span.timeline == timeline && span.end.is_none_or(|end| conflict.at < end))
+    };
+    let told = |Conflict { segment, at, stored, refused, .. }: &Conflict| {
+        format!(
+            "two servers wrote WAL for {segment}: this plan leads through what was stored first ({stored}), and what {refused} sent was refused from {at} on. \
+             If that is the server to be restored, this plan leads into the WAL of the other one: --target-timeline names an older timeline, and the WAL of the \
+             wrong server can be moved out of the store"
+        )
+    };
+    facts.conflicts.iter().filter(is_on_the_way).map(told).collect()
 }
 
 /// The server asks for the histories of all later timelines before it begins its own, and must not take the number of one that there was.

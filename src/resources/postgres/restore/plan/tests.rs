@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::pg::history::TimelineHistory;
 use crate::pg::recovery::TargetTimeline;
+use crate::pg::{SegmentName, SegmentNumber};
 use crate::repository::{Detail, FramedObject, GapCause, PostgresBackup, ResourceKind, ResourceName};
 use crate::resources::postgres::restore::site::tight_space;
 use crate::resources::postgres::restore::target::Wanted;
@@ -60,6 +61,7 @@ fn facts(backups: Vec<BackupEntry>, stored: &[(u32, Range<u64>)]) -> Facts {
         histories: Histories::new(),
         stored: by_timeline,
         gaps: vec![],
+        conflicts: vec![],
         damaged: vec![],
         now: time(5000),
     }
@@ -274,6 +276,22 @@ fn a_timeline_of_which_nothing_but_its_history_is_stored_is_not_followed() {
     let explicit = Wanted { timeline: TargetTimeline::Id(TimelineId(3)), ..Wanted::END };
     let refused = made(&facts, &explicit, Located::default());
     assert_eq!(refused, Err(Reason::NothingOfTimeline { timeline: TimelineId(3), parent: TimelineId(1), fork: Lsn(600) }));
+}
+
+#[test]
+fn a_way_through_wal_beside_which_another_servers_was_refused_is_told_of() {
+    let mut facts = forked();
+    facts.stored.insert(TimelineId(1), vec![Lsn(0)..Lsn(600)]);
+    let warnings = |facts: &Facts| made(facts, &Wanted::END, Located::default()).unwrap().warnings;
+    assert_eq!(warnings(&facts), [] as [&str; 0]);
+    for (timeline, at, told) in [(3, 700, 1), (2, 450, 0), (1, 650, 0), (1, 300, 1)] {
+        let segment = SegmentName::new(TimelineId(timeline), SegmentNumber(0), SegmentSize::DEFAULT);
+        let (stored, refused) = ("an object".to_owned(), "b:5432".to_owned());
+        facts.conflicts = vec![Conflict { segment, at: Lsn(at), stored, refused, noticed_at: time(1) }];
+        let named = warnings(&facts);
+        assert_eq!(named.len(), told, "timeline {timeline} at {at}: {named:?}");
+        assert!(named.iter().all(|warning| warning.contains("what b:5432 sent was refused")), "{named:?}");
+    }
 }
 
 #[test]
