@@ -168,7 +168,8 @@ fn judge_missing_history(object: &str, timeline: TimelineId) -> Finding {
     let found =
         format!("WAL or a backup of timeline {timeline} is stored, but not its history: nothing can be restored along it");
     let hint = format!(
-        "the agent stores it when it connects, as long as the server has it; or run 'holdfast wal push PATH/pg_wal/{:08X}.history'",
+        "the agent stores it when it connects, as long as the server has it; or run 'holdfast wal push PATH/pg_wal/{0:08X}.history'; where it was moved \
+         away because that timeline was a mistake, move its WAL away as well: what lies beside the folder 'history' and begins with {0:08X}",
         timeline.0
     );
     Finding::bad(Level::Critical, object, found, Some(hint))

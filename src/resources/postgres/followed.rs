@@ -30,13 +30,20 @@ pub struct Superseded {
 }
 
 impl Superseded {
+    /// What the names of the newer timeline's WAL begin with: left in the store, it would be taken for that of the next one of that number.
+    fn wal(&self) -> String {
+        let lineage = self.object.rsplit_once("history/").map_or("", |(lineage, _)| lineage);
+        format!("{lineage}{:08X}", self.newest.0)
+    }
+
     /// What to do next.
     #[must_use]
     pub fn hint(&self) -> String {
         format!(
-            "stop this server if it was demoted, or name the promoted one in conninfo; if the newer timeline was a mistake, move {} out of \
-             the store",
-            self.object
+            "stop this server if it was demoted, or name the promoted one in conninfo; if the newer timeline was a mistake, move its history {} and all of its \
+             WAL, whose names begin with {}, out of the store together, and keep them until a restore has shown that nothing is missing",
+            self.object,
+            self.wal()
         )
     }
 }
