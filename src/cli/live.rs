@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::agent::AgentStatus;
+use crate::operations::windows::Window;
 use crate::repository::ResourceName;
 use crate::resources::postgres::archive::{BackupState, NewBackup, ReceiverStatus, SlotStatus, State};
 
@@ -59,8 +60,8 @@ async fn ask(listen: SocketAddr) -> std::io::Result<Option<AgentStatus>> {
     Ok(body.and_then(|body| serde_json::from_slice(body).ok()))
 }
 
-/// What the agent says of one cluster, for people.
-pub(super) fn lines(agent: &Result<AgentStatus, Silence>, resource: &ResourceName) -> Vec<String> {
+/// What the agent says of one cluster, for people; `window` is what was found in the store afterwards.
+pub(super) fn lines(agent: &Result<AgentStatus, Silence>, resource: &ResourceName, window: Option<&Window>) -> Vec<String> {
     let agent = match agent {
         Ok(agent) => agent,
         Err(Silence::Nobody) => return vec!["  NO AGENT ANSWERS: nothing streams; start 'holdfast agent'".to_owned()],
@@ -68,7 +69,20 @@ pub(super) fn lines(agent: &Result<AgentStatus, Silence>, resource: &ResourceNam
             return vec![format!("  NO WORD OF THE AGENT: {stranger}; {}", Silence::HINT)];
         }
     };
-    agent.receiver(resource).map(receiver_lines).unwrap_or_default()
+    let Some(receiver) = agent.receiver(resource) else { return Vec::new() };
+    let missing = window.and_then(|window| missing_line(receiver, window));
+    receiver_lines(receiver).into_iter().chain(missing).collect()
+}
+
+/// That objects are gone which the agent has stored. It knows of its own puts, and does not look at them again.
+fn missing_line(receiver: &ReceiverStatus, window: &Window) -> Option<String> {
+    let stored =
+        receiver.stored.filter(|stored| receiver.timeline == Some(window.timeline) && *stored > window.to && !window.cut)?;
+    Some(format!(
+        "  WAL IS MISSING BEHIND {}: the agent has stored it up to {stored}, and it is not in the store any more; restart the agent, which streams again what \
+         the server still has, and find out what removes objects from the store",
+        window.to
+    ))
 }
 
 fn receiver_lines(receiver: &ReceiverStatus) -> Vec<String> {
@@ -136,7 +150,7 @@ fn stream_line(receiver: &ReceiverStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pg::Lsn;
+    use crate::pg::{Lsn, TimelineId};
 
     #[test]
     fn a_slot_that_nobody_looks_at_or_that_is_gone_is_not_said_to_hold_anything_back() {
@@ -155,5 +169,21 @@ mod tests {
         assert_eq!(line(restart, State::Streaming), "  slot 'holdfast' holds back 1.00 MiB (no limit)");
         assert_eq!(line(restart, State::Waiting), "  slot 'holdfast' held back 1.00 MiB at 2026-11-22T07:16:00Z (no limit)");
         assert!(line(None, State::Stalled).starts_with("  SLOT 'holdfast' HOLDS NOTHING BACK: at 2026-11-22T07:16:00Z"));
+    }
+
+    #[test]
+    fn what_the_agent_has_stored_and_is_not_found_is_named() {
+        let from_time = "2026-11-22T07:16:00Z".parse().expect("a time");
+        let window = |to, cut| Window { from: Lsn(1), from_time, timeline: TimelineId(2), to: Lsn(to), cut, backups: Vec::new() };
+        let receiver = |timeline, stored| ReceiverStatus {
+            timeline: Some(TimelineId(timeline)),
+            stored: Some(Lsn(stored)),
+            ..ReceiverStatus::default()
+        };
+        let line = missing_line(&receiver(2, 700), &window(500, false)).expect("it is missing");
+        assert!(line.starts_with("  WAL IS MISSING BEHIND 0/1F4: the agent has stored it up to 0/2BC"), "{line}");
+        assert_eq!(missing_line(&receiver(2, 700), &window(700, false)), None);
+        assert_eq!(missing_line(&receiver(3, 700), &window(500, false)), None, "the window leads to an older timeline");
+        assert_eq!(missing_line(&receiver(2, 700), &window(500, true)), None, "that is said already");
     }
 }

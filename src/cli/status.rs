@@ -41,6 +41,8 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
         config.resource(options.resource.as_ref())?;
     }
     let repository = context.repository_now(&config).await?;
+    // Before the store is looked at: what the agent has stored by now has to be found there.
+    let agent = live::status(config.agent.listen, Some(&repository.store().url())).await;
     let (mut clusters, mut upkeep) = (Vec::new(), Vec::new());
     for (resource, _) in config.clusters() {
         if options.resource.as_ref().is_none_or(|wanted| *wanted == resource) {
@@ -55,7 +57,6 @@ pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
             upkeep.push(upkeep_status(&repository, &config, &resource).await?);
         }
     }
-    let agent = live::status(config.agent.listen, Some(&repository.store().url())).await;
     let streamed = config.clusters().filter(|(_, cluster)| cluster.stream).map(|(name, _)| name).collect();
     let report = Report { repository: repository.store().url(), clusters, resources, upkeep, agent, streamed };
     context.output.result(&report, Report::text);
@@ -75,7 +76,7 @@ impl Report {
             lines.extend(self.upkeep_of(&cluster.resource));
             lines.extend(cluster.left_behind.iter().map(|fork| format!("  warning: {fork}")));
             if self.streamed.contains(&cluster.resource) {
-                lines.extend(live::lines(&self.agent, &cluster.resource));
+                lines.extend(live::lines(&self.agent, &cluster.resource, cluster.present()));
             }
         }
         for resource in &self.resources {

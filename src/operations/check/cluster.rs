@@ -155,10 +155,11 @@ fn judge_told(object: &str, status: &ClusterStatus, told: Option<Lsn>) -> Option
     // Where stored WAL is missing or damaged that is another finding.
     (told > window.to && !window.cut).then(|| {
         let found = format!(
-            "the slot was moved to {told}, and WAL is stored up to {} only: something else streams from it, and the server may remove what is between",
+            "the slot was moved to {told}, and WAL is stored up to {} only: something else streams from it, or WAL was removed from the store, and the server may remove what is between",
             window.to
         );
-        let hint = "find it in pg_stat_replication and stop it, then start 'holdfast agent'; one slot is for one agent";
+        let hint = "find what streams in pg_stat_replication and stop it, then start 'holdfast agent'; one slot is for one agent. Where it is the agent ('holdfast status'), restart \
+                    it: it streams again what the server still has; and find out what removes objects from the store";
         Finding::bad(Level::Critical, object, found, Some(hint.to_owned()))
     })
 }
