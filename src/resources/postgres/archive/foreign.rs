@@ -44,13 +44,11 @@ pub enum Found {
     #[error("it is another server's: it begins before this server left the timeline before it at {0}")]
     Earlier(Lsn),
     /// It is not what was copied from the parent.
-    #[error(
-        "it is another server's: at {0} it is not the WAL of the timeline before it, which this server left behind that only"
-    )]
+    #[error("it is another server's: at {0} it is not the WAL of the timeline before it, which this server left only later")]
     NotTheParents(Lsn),
     /// It goes on with the parent's WAL.
     #[error(
-        "it is another server's: at {0} it still goes on with the WAL of the timeline before it, which this server had left there"
+        "it is another server's: at {0} it still goes on with the WAL of the timeline before it, which this server had left before"
     )]
     StillTheParents(Lsn),
     /// It cannot be read here.
