@@ -80,7 +80,7 @@ fn where_only_the_demoted_server_answers_nothing_is_backed_up_and_it_is_said_why
         let said = format!("{text}{log}");
         assert_eq!(code, Some(expected), "{said}");
         for part in
-            [REFUSED, "no other server of the conninfo can be used: connecting", "history/00000002.history out of the store"]
+            [REFUSED, "no other server of the conninfo can be used: connecting", "history/00000002.history and all of its WAL"]
         {
             assert!(said.contains(part), "{part}: {said}");
         }
