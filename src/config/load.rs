@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::secret::FORMS;
 use super::{Config, Error, Result};
 use crate::repository::ResourceKind;
 
@@ -92,20 +93,27 @@ fn key_at(text: &str, offset: usize) -> Option<&str> {
     (!key.is_empty()).then_some(key)
 }
 
-/// What is said of a value that its key cannot have: both of them, what is expected, and an example.
+/// What is said of a value that its key cannot have: both of them, what is expected, and an example. Where a secret belongs, or a table that
+/// may hold some, the value is not repeated: it may be a secret that was written in another form.
 fn wrong_type(found: &str, expected: &str, key: Option<&str>) -> String {
+    let is_table = ["struct ", "a map", "a table"].iter().any(|begin| expected.starts_with(begin));
+    let is_hidden = is_table || expected == FORMS;
     let expected = match (key, expected) {
         (Some("run"), _) => "the program and each of its arguments in quotes, as in run = [\"kubectl\", \"get\", \"secrets\"]",
         (Some("url"), "a string") => "a place, as in url = \"file:///var/lib/holdfast\" or url = \"s3://bucket/prefix\"",
         (_, "a string") => "a text in quotes",
         (_, "a sequence") => "a list, as in [\"one\", \"another\"]",
         (_, "a boolean") => "true or false",
-        (_, other) if other.starts_with("struct ") => "a table: { KEY = VALUE, ... }, or a section of its own in brackets",
+        (_, other) if other.starts_with("struct ") || other == "a map" => {
+            "a table: { KEY = VALUE, ... }, or a section of its own in brackets"
+        }
         (_, other) => other,
     };
     let found = match found {
         "sequence" => "a list".to_owned(),
         "map" => "a table".to_owned(),
+        _ if is_hidden && found.starts_with("string ") => "a text".to_owned(),
+        _ if is_hidden => "a value without quotes".to_owned(),
         _ => found.strip_prefix("string ").map_or_else(|| found.replace('`', "'"), |text| format!("the text {text}")),
     };
     let whose = key.map(|key| format!(" of '{key}'")).unwrap_or_default();
@@ -204,6 +212,20 @@ mod tests {
         assert!(said.contains("the text \"yes\" cannot be the value of 'synchronous': expected true or false"), "{said}");
         let said = refusal("[repository]\ncompression = \"lz4\"\n");
         assert!(said.contains("'url' is missing here"), "{said}");
+    }
+
+    #[test]
+    fn a_value_of_another_type_that_may_be_a_secret_is_not_repeated() {
+        for lines in [
+            "[redis.a]\nurl = \"redis://a\"\npassword = 7777",
+            "[redis]\na = \"redis://:7777@host\"",
+            "[dump]\na = \"dbname=a password=7777\"",
+            "[command.a]\nrun = [\"a\"]\nenv = \"TOKEN=7777\"",
+            "[bucket.a]\nsource = \"s3://key:7777@bucket\"",
+        ] {
+            let said = refusal(&format!("{GOOD}{lines}\n"));
+            assert!(said.contains(" cannot be the value of '") && !said.contains("7777"), "{lines}: {said}");
+        }
     }
 
     #[test]
@@ -352,7 +374,7 @@ mod tests {
             ("region = \"a\"\nsecret_access_key = \"a\"", ":4: secret_access_key needs access_key_id"),
             ("session_token = { env = \"A\" }", ":3: session_token needs access_key_id"),
             ("session_token = { env = \"A=B\" }", ":3: 'A=B' cannot be the name of a variable"),
-            ("access_key_id = 3", ":3: integer '3' cannot be the value of 'access_key_id': expected a text, or { env"),
+            ("access_key_id = 3", ":3: a value without quotes cannot be the value of 'access_key_id': expected a text, or { env"),
             ("lease = \"0s\"", ":3: lease must be a second at least"),
             ("storage_class = \"STANDRAD\"", ":3: 'STANDRAD' is no storage class; AWS has STANDARD"),
             ("storage_class = \"\"\nendpoint = \"http://host\"", ":3: '' is no storage class"),

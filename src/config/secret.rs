@@ -17,7 +17,8 @@ use super::environment::is_variable_name;
 use super::{Config, Error, RepositorySection, Result};
 
 /// The forms that a secret is written in.
-const FORMS: &str = "a text, or { env = \"VARIABLE\" }, { file = \"/path\" } or { command = \"PROGRAM AND ARGUMENTS\" }";
+pub(super) const FORMS: &str =
+    "a text, or { env = \"VARIABLE\" }, { file = \"/path\" } or { command = \"PROGRAM AND ARGUMENTS\" }";
 
 /// How long a program may take that prints a secret; somebody may have to type a passphrase for it.
 const COMMAND_LIMIT: Duration = Duration::from_mins(1);
