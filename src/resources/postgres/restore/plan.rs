@@ -238,7 +238,7 @@ fn warnings(facts: &Facts, route: &Route, located: &Located) -> Vec<String> {
     let chosen = route.path.timeline();
     let not_followed = choose::without_wal(facts, chosen).filter(|_| route.wanted.timeline == TargetTimeline::Latest);
     let not_followed = not_followed.map(|(timeline, parent, fork)| {
-        format!("timeline {timeline}, forked off timeline {parent} at {fork}, is not followed: no WAL of it is stored, and timeline {chosen} is restored")
+        format!("timeline {timeline}, forked off timeline {parent} at {fork}, is not followed: no WAL of it is stored behind that, and timeline {chosen} is restored")
     });
     let asked = route.wanted.backup.as_ref().filter(|_| route.wanted.timeline == TargetTimeline::Latest);
     let elsewhere = asked.zip(choose::newer_elsewhere(facts, chosen)).map(|(backup, newer)| {

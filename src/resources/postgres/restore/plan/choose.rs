@@ -125,11 +125,15 @@ fn known_timelines(facts: &Facts) -> BTreeSet<TimelineId> {
     facts.histories.keys().chain(facts.stored.keys()).copied().chain(of_backups).collect()
 }
 
-/// Whether more is stored of a timeline than its history. Where it is not, a server that is to follow it takes the WAL of the timeline before
+/// Whether more is stored of a timeline than its history, and the copy of its parent's WAL with which it begins: an agent that was killed early has
+/// stored no more, and what the parent wrote behind that would be left out. Where it is not, a server that is to follow it takes the WAL of the timeline before
 /// (`XLogFileReadAnyTLI` in `access/transam/xlogrecovery.c` tries that next), beyond the place where it was left.
 fn has_wal(facts: &Facts, timeline: TimelineId) -> bool {
-    let is_stored = facts.stored.get(&timeline).is_some_and(|stretches| !stretches.is_empty());
-    is_stored || facts.backups.iter().any(|backup| backup.postgres().timeline == timeline)
+    let end = |timeline| facts.stored.get(&timeline).and_then(|stretches| stretches.last()).map(|stretch| stretch.end);
+    let is_copy =
+        |stored: Lsn| forked(facts, timeline).is_some_and(|(parent, fork)| stored <= fork && end(parent) >= Some(stored));
+    end(timeline).is_some_and(|stored| !is_copy(stored))
+        || facts.backups.iter().any(|backup| backup.postgres().timeline == timeline)
 }
 
 /// Which timeline a timeline was forked off, and where.

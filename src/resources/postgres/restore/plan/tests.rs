@@ -279,6 +279,22 @@ fn a_timeline_of_which_nothing_but_its_history_is_stored_is_not_followed() {
 }
 
 #[test]
+fn a_timeline_of_which_only_the_copy_of_its_parents_wal_is_stored_is_not_followed() {
+    let timeline = |stored: Range<u64>, parents: u64| {
+        let mut facts = forked();
+        facts.backups.pop();
+        facts.stored.insert(TimelineId(1), vec![Lsn(0)..Lsn(parents)]);
+        facts.stored.insert(TimelineId(3), vec![Lsn(stored.start)..Lsn(stored.end)]);
+        facts.stored.remove(&TimelineId(2));
+        choose_route(&facts, &Wanted::END).unwrap().path.timeline().0
+    };
+    assert_eq!(timeline(0..580, 600), 1, "what the parent wrote up to 600 would be lost");
+    assert_eq!(timeline(0..600, 600), 1);
+    assert_eq!(timeline(0..601, 600), 3);
+    assert_eq!(timeline(0..590, 580), 3, "the copy is all that there is");
+}
+
+#[test]
 fn a_way_through_wal_beside_which_another_servers_was_refused_is_told_of() {
     let mut facts = forked();
     facts.stored.insert(TimelineId(1), vec![Lsn(0)..Lsn(600)]);
