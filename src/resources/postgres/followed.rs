@@ -39,11 +39,13 @@ impl Superseded {
     /// What to do next.
     #[must_use]
     pub fn hint(&self) -> String {
+        let wal = self.wal();
         format!(
             "stop this server if it was demoted, or name the promoted one in conninfo; if the newer timeline was a mistake, move its history {} and all of its \
-             WAL, whose names begin with {}, out of the store together, and keep them until a restore has shown that nothing is missing",
+             WAL, whose names begin with {wal}, out of the store together, with the entries below {}/backups/ of base backups that were taken on it, and keep \
+             them until a restore has shown that nothing is missing",
             self.object,
-            self.wal()
+            wal.split("/wal/").next().unwrap_or_default()
         )
     }
 }
