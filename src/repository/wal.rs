@@ -266,6 +266,14 @@ impl WalArchive {
         }
     }
 
+    /// Reads an object back whole; `None` where it is not stored.
+    ///
+    /// # Errors
+    /// As `get_file` and `get_slice`.
+    pub async fn get_object(&self, object: &WalObject) -> Result<Option<(WalAbout, Bytes)>> {
+        self.get(&self.key_of(object)).await
+    }
+
     /// The size of an object as it is stored, in bytes; `None` where there is none.
     ///
     /// # Errors

@@ -90,11 +90,7 @@ async fn read(archive: &WalArchive, object: &WalObject, reading: Reading, sealed
 }
 
 async fn read_content(archive: &WalArchive, object: &WalObject) -> Result<Option<(WalAbout, u64)>> {
-    let content = match object {
-        WalObject::File(name) => archive.get_file(*name).await?,
-        WalObject::Slice(slice) => archive.get_slice(slice).await?,
-    };
-    let Some((about, plain)) = content else { return Ok(None) };
+    let Some((about, plain)) = archive.get_object(object).await? else { return Ok(None) };
     if let WalObject::File(WalFileName::Segment(segment)) = object {
         let malformed =
             |error: &dyn Display| Error::Malformed { object: archive.key_of(object).to_string(), detail: error.to_string() };

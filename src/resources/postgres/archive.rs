@@ -24,6 +24,8 @@ pub mod push;
 pub mod push_ahead;
 mod receiver;
 mod report;
+#[cfg(test)]
+mod scratch;
 mod session;
 mod setting;
 mod setup;

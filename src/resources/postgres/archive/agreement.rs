@@ -213,18 +213,11 @@ impl Agreement {
             other => return Ok(other?),
         };
         let _turn = COMPARING.acquire().await;
-        let difference = match self.read(&offer.object).await {
+        let difference = match self.archive.get_object(&offer.object).await {
             Ok(Some((_, theirs))) => first_difference(offer, offer.range.start, &theirs),
             _ => None,
         };
         Err(difference.map_or_else(|| error.into(), |offset| self.contradiction(offer, &offer.object, offset).into()))
-    }
-
-    async fn read(&self, object: &WalObject) -> repository::Result<Option<(WalAbout, Bytes)>> {
-        match object {
-            WalObject::File(name) => self.archive.get_file(*name).await,
-            WalObject::Slice(slice) => self.archive.get_slice(slice).await,
-        }
     }
 
     /// Compares everything stored of the segment that overlaps and was not compared yet; `seen` is what a listing showed that began
@@ -289,7 +282,7 @@ impl Agreement {
             }
         }
         let _turn = COMPARING.acquire().await;
-        match self.read(&object).await {
+        match self.archive.get_object(&object).await {
             // Where it does is for those to see who can read it.
             Err(_) if differs => Err(self.contradiction(offer, &object, range.start).into()),
             Err(error) if error.is_locked() && self.is_past_the_end(offer.segment, &range) => Ok(Comparison::Agrees(object)),

@@ -123,12 +123,12 @@ type Wal = (Lsn, Bytes);
 
 /// What an object holds; none of what holds no WAL up to its end, or is gone.
 async fn read(archive: &WalArchive, object: &WalObject, start: Lsn) -> Result<Option<Wal>> {
-    let (found, start) = match object {
-        WalObject::File(name @ WalFileName::Segment(_)) => (archive.get_file(*name).await?, start),
-        WalObject::Slice(slice) => (archive.get_slice(slice).await?, Lsn(start.0 + slice.bytes.start)),
-        WalObject::File(_) => (None, start),
+    let start = match object {
+        WalObject::File(WalFileName::Segment(_)) => start,
+        WalObject::Slice(slice) => Lsn(start.0 + slice.bytes.start),
+        WalObject::File(_) => return Ok(None),
     };
-    Ok(found.map(|(_, bytes)| (start, bytes)))
+    Ok(archive.get_object(object).await?.map(|(_, bytes)| (start, bytes)))
 }
 
 /// Where WAL differs first from what is stored of its parent timeline in the same segment, before the fork.
@@ -139,6 +139,9 @@ async fn differs_before(
     parents: SegmentName,
     start: Lsn,
 ) -> Result<Option<Lsn>> {
+    if read_here.0 >= fork {
+        return Ok(None);
+    }
     for object in archive.stored_of(parents).await? {
         let theirs = match read(archive, &object, start).await {
             Err(error) if error.is_retryable() => return Err(error),

@@ -75,16 +75,14 @@ fn holes(timeline: TimelineId, stretches: &[Stretch], known: &[Gap], horizon: Ls
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Arc;
     use std::time::SystemTime;
 
     use bytes::Bytes;
 
     use super::*;
-    use crate::codec::Compression;
-    use crate::pg::{SegmentName, SegmentSize, SystemId};
-    use crate::repository::{Lineage, NewLineage, Repository, ResourceKind, ResourceName, Slice, WalAbout, WalSource};
-    use crate::storage::FileStore;
+    use crate::pg::SegmentName;
+    use crate::repository::Slice;
+    use crate::resources::postgres::archive::scratch;
 
     const MB: u64 = 1 << 20;
 
@@ -103,17 +101,13 @@ mod tests {
     #[tokio::test]
     async fn a_hole_that_the_stream_has_not_come_to_is_not_taken_for_lost() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Arc::new(FileStore::create(directory.path()).await.unwrap());
-        let (repository, _) = Repository::create(store, Compression::default()).await.unwrap();
-        let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
-        let segment_size = SegmentSize::try_from(MB).unwrap();
-        let lineage = Lineage { system_id: SystemId(7), segment_size, postgres_major: 17, created_at: clock::now() };
-        repository.add_lineage(&resource, &lineage, NewLineage::OnlyFirst).await.unwrap();
-        let archive = repository.wal(&resource, &lineage);
-        let about = WalAbout { system_id: SystemId(7), source: WalSource::Streaming, start: None, end: None, activity: None };
+        let archive = scratch::archive(directory.path()).await;
         for number in [1, 2, 4, 6] {
-            let segment = SegmentName::new(TimelineId(1), SegmentNumber(number), segment_size);
-            archive.put_slice(&Slice { segment, bytes: 0..MB }, Bytes::from(vec![0_u8; 1 << 20]), &about).await.unwrap();
+            let segment = SegmentName::new(TimelineId(1), SegmentNumber(number), archive.segment_size());
+            archive
+                .put_slice(&Slice { segment, bytes: 0..MB }, Bytes::from(vec![0_u8; 1 << 20]), &scratch::about())
+                .await
+                .unwrap();
         }
         age(directory.path());
         let mut holes = Holes::default();

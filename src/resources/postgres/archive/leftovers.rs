@@ -106,11 +106,7 @@ fn range(object: &WalObject, segment_bytes: u64) -> Option<Range<u64>> {
 
 async fn read(archive: &WalArchive, object: &WalObject) -> Result<Option<(Range<u64>, Bytes)>> {
     let Some(range) = range(object, archive.segment_size().bytes()) else { return Ok(None) };
-    let content = match object {
-        WalObject::File(name) => archive.get_file(*name).await?,
-        WalObject::Slice(slice) => archive.get_slice(slice).await?,
-    };
-    Ok(content.map(|(_, bytes)| (range, bytes)))
+    Ok(archive.get_object(object).await?.map(|(_, bytes)| (range, bytes)))
 }
 
 /// Whether a slice holds nothing but what `bytes`, which begin at `range`, hold too: the hash in its header says so, so that it
@@ -128,14 +124,9 @@ async fn is_held(archive: &WalArchive, slice: &Slice, range: &Range<u64>, bytes:
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::codec::Compression;
-    use crate::pg::{SegmentSize, SystemId};
-    use crate::repository::{Lineage, NewLineage, Repository, ResourceKind, ResourceName, WalAbout, WalSource};
-    use crate::storage::FileStore;
-    use crate::sys::clock;
+    use crate::pg::SegmentSize;
+    use crate::resources::postgres::archive::scratch;
 
     fn objects(whole: bool, slices: &[Range<u64>]) -> Vec<WalObject> {
         let segment = SegmentName::new(TimelineId(1), SegmentNumber(7), SegmentSize::DEFAULT);
@@ -167,15 +158,9 @@ mod tests {
     #[tokio::test]
     async fn where_two_clusters_have_written_nothing_is_removed() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Arc::new(FileStore::create(directory.path()).await.unwrap());
-        let (repository, _) = Repository::create(store, Compression::default()).await.unwrap();
-        let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
-        let segment_size = SegmentSize::try_from(1 << 20).unwrap();
-        let lineage = Lineage { system_id: SystemId(7), segment_size, postgres_major: 17, created_at: clock::now() };
-        repository.add_lineage(&resource, &lineage, NewLineage::OnlyFirst).await.unwrap();
-        let archive = repository.wal(&resource, &lineage);
-        let about = WalAbout { system_id: SystemId(7), source: WalSource::Streaming, start: None, end: None, activity: None };
-        let segment = |timeline| SegmentName::new(TimelineId(timeline), SegmentNumber(3), segment_size);
+        let archive = scratch::archive(directory.path()).await;
+        let about = scratch::about();
+        let segment = |timeline| SegmentName::new(TimelineId(timeline), SegmentNumber(3), archive.segment_size());
         let (ours, mut theirs) = (vec![0_u8; 800], vec![0_u8; 800]);
         theirs[500] = 1;
         // The segment in which they differ is not the last one of the newest timeline.

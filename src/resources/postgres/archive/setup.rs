@@ -150,7 +150,9 @@ impl Task {
                 }
                 Err(error) => return Err(error.into()),
             };
-            if let Some(foreign) = foreign_wal(archive, &TimelineHistory::parse(timeline, &content)?).await? {
+            if !stored.contains(&timeline)
+                && let Some(foreign) = foreign_wal(archive, &TimelineHistory::parse(timeline, &content)?).await?
+            {
                 return Err(foreign.into());
             }
             let about =

@@ -4,28 +4,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::codec::Compression;
 use crate::pg::{SegmentNumber, SegmentSize, SystemId, TimelineId};
-use crate::repository::{Lineage, NewLineage, Repository, ResourceKind, ResourceName, Slice, WalSource};
+use crate::repository::{Slice, WalSource};
+use crate::resources::postgres::archive::scratch::{archive, archive_in};
 use crate::storage::FileStore;
 use crate::storage::faulty::{Effect, Fault, Faulty, Operation};
-use crate::sys::clock;
 
 const SIZE: u64 = 1 << 20;
-
-/// An archive of 1 MiB segments in a directory that goes with it.
-async fn archive(directory: &std::path::Path) -> WalArchive {
-    archive_in(Arc::new(FileStore::create(directory).await.unwrap())).await
-}
-
-async fn archive_in(store: Arc<dyn crate::storage::Store>) -> WalArchive {
-    let (repository, _) = Repository::create(store, Compression::default()).await.unwrap();
-    let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
-    let segment_size = SegmentSize::try_from(SIZE).unwrap();
-    let lineage = Lineage { system_id: SystemId(7), segment_size, postgres_major: 17, created_at: clock::now() };
-    repository.add_lineage(&resource, &lineage, NewLineage::OnlyFirst).await.unwrap();
-    repository.wal(&resource, &lineage)
-}
 
 fn segment() -> SegmentName {
     SegmentName::new(TimelineId(1), SegmentNumber(3), SegmentSize::try_from(SIZE).unwrap())

@@ -1,12 +1,9 @@
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::*;
-use crate::codec::Compression;
-use crate::pg::{SystemId, WalFileName};
-use crate::repository::{GapCause, Lineage, NewLineage, Repository, ResourceKind, ResourceName, Slice, WalAbout, WalSource};
-use crate::storage::FileStore;
+use crate::pg::WalFileName;
+use crate::repository::{GapCause, Slice, WalAbout};
+use crate::resources::postgres::archive::scratch;
 use crate::sys::clock;
 
 const MB: u64 = 1 << 20;
@@ -20,13 +17,7 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = Arc::new(FileStore::create(directory.path()).await.unwrap());
-        let (repository, _) = Repository::create(store, Compression::default()).await.unwrap();
-        let resource = ResourceName::new(ResourceKind::Postgres, "main").unwrap();
-        let segment_size = SegmentSize::try_from(MB).unwrap();
-        let lineage = Lineage { system_id: SystemId(7), segment_size, postgres_major: 17, created_at: clock::now() };
-        repository.add_lineage(&resource, &lineage, NewLineage::OnlyFirst).await.unwrap();
-        Self { archive: repository.wal(&resource, &lineage), _directory: directory }
+        Self { archive: scratch::archive(directory.path()).await, _directory: directory }
     }
 
     fn name(&self, timeline: u32, number: u64) -> SegmentName {
@@ -34,7 +25,7 @@ impl Scene {
     }
 
     fn about() -> WalAbout {
-        WalAbout { system_id: SystemId(7), source: WalSource::Streaming, start: None, end: None, activity: None }
+        scratch::about()
     }
 
     async fn segments(&self, timeline: u32, numbers: std::ops::Range<u64>) {
